@@ -1,0 +1,282 @@
+package cli
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/host"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
+	"github.com/google/renameio/v2"
+)
+
+const busName = "hero_bus"
+
+// The bus in the secret store: the URL, with credentials, of the bus in use,
+// and of the embedded one, which keeps its own for when it is used again.
+const (
+	secretBusURL      = "nats_url"
+	secretEmbeddedURL = "embedded_url"
+)
+
+// installSelf puts this executable where the supervisor runs it from, whole or
+// not at all, and returns what tells this build from others. What runs from an
+// older copy is not disturbed.
+func installSelf(paths plugin.Paths) (build string, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("find this executable: %w", err)
+	}
+	build, err = digest(self)
+	if err != nil {
+		return "", fmt.Errorf("read this executable: %w", err)
+	}
+	target := executable(paths)
+	if installed, err := digest(target); err == nil && installed == build {
+		return build, nil
+	}
+	if err := os.MkdirAll(paths.Bin(), 0o755); err != nil {
+		return "", fmt.Errorf("make folder of executables: %w", err)
+	}
+	from, err := os.Open(self)
+	if err != nil {
+		return "", fmt.Errorf("read this executable: %w", err)
+	}
+	defer from.Close()
+	syscall.ForkLock.RLock() // a child forked now would keep the file open for writing, and nobody could run it
+	defer syscall.ForkLock.RUnlock()
+	to, err := renameio.NewPendingFile(target, renameio.WithPermissions(0o755))
+	if err != nil {
+		return "", fmt.Errorf("install lab: %w", err)
+	}
+	defer to.Cleanup() //nolint:errcheck // it is gone once it took its place
+	if _, err := io.Copy(to, from); err != nil {
+		return "", fmt.Errorf("install lab: %w", err)
+	}
+	if err := to.CloseAtomicallyReplace(); err != nil {
+		return "", fmt.Errorf("install lab: %w", err)
+	}
+	return build, nil
+}
+
+// digest is the beginning of the SHA-256 of a file, in hexadecimal.
+func digest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:6]), nil
+}
+
+// Box describes a process of lab itself as a service: its one action runs lab
+// with the arguments, and it is ready when it says so on its socket.
+func (a *App) Box(paths plugin.Paths, name, description string, env map[string]string, args ...string) plugin.ServiceSpec {
+	return plugin.ServiceSpec{
+		Name: name, Description: description,
+		Actions: []plugin.Action{{
+			Name:    name,
+			Command: append([]string{executable(paths), "--log-level", a.logLevel}, args...),
+			Env:     env,
+			Ready:   []ready.Probe{{Hero: paths.Socket(name)}},
+		}},
+	}
+}
+
+// boxes are all processes of lab itself, in the order in which they come up.
+// The build and the bus are part of each registration: a box that was started
+// under another is restarted.
+func (a *App) boxes(paths plugin.Paths, build string, bus busChoice) []plugin.ServiceSpec {
+	var boxes []plugin.ServiceSpec
+	if bus.embedded {
+		boxes = append(boxes, a.Box(paths, busName, "events: NATS with JetStream", nil, "bus"))
+	}
+	boxes = append(boxes, a.Box(paths, host.Name, "runs the plugins", acquisitionEnv(), "host"))
+	if a.Boxes != nil {
+		boxes = append(boxes, a.Boxes(a, paths)...)
+	}
+	for i := range boxes {
+		boxes[i].Version = a.Version
+		boxes[i].Tags = map[string]string{"build": build, "bus": bus.address}
+	}
+	return boxes
+}
+
+// acquisitionEnv is what getting a binary needs of the environment: the Go
+// toolchain's own settings, proxies, certificates, and lab's.
+func acquisitionEnv() map[string]string {
+	env := map[string]string{}
+	for _, entry := range os.Environ() {
+		name, value, _ := strings.Cut(entry, "=")
+		if slices.Contains([]string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOFLAGS", "GOENV", "GOTOOLCHAIN", "GOROOT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "LAB_NODE"}, name) ||
+			strings.HasPrefix(name, "LAB_BINARY_") {
+			env[name] = value
+		}
+	}
+	return env
+}
+
+// busChoice is which bus is in use.
+type busChoice struct {
+	embedded bool
+	address  string // host and port, without credentials
+}
+
+// chooseBus settles the bus: NATS_URL, or the one that was settled before, or
+// the embedded one with a password and a port of its own.
+func chooseBus(ctx context.Context, client *procclient.Client, embedded bool) (busChoice, error) {
+	var choice busChoice
+	own, err := embeddedURL(ctx, client)
+	if err != nil {
+		return choice, err
+	}
+	inUse, err := client.GetSecret(ctx, busName, secretBusURL)
+	if err != nil && !errors.Is(err, plugin.ErrNotFound) {
+		return choice, err
+	}
+	want := inUse
+	if outside := os.Getenv("NATS_URL"); outside != "" && !embedded {
+		want = outside
+	} else if embedded || want == "" || sameUser(want, own) {
+		want = own
+	}
+	if want != inUse {
+		if err := client.SetSecret(ctx, busName, secretBusURL, want); err != nil {
+			return choice, err
+		}
+	}
+	parsed, err := url.Parse(want)
+	if err != nil || parsed.Host == "" {
+		return choice, hinted(errors.New("NATS_URL is not a URL of a NATS server"), "it looks like nats://user:password@host:4222")
+	}
+	return busChoice{embedded: want == own, address: parsed.Host}, nil
+}
+
+// sameUser reports whether both URLs are the embedded server's, whose password
+// nobody else has: only its port has changed.
+func sameUser(a, b string) bool {
+	x, errX := url.Parse(a)
+	y, errY := url.Parse(b)
+	return errX == nil && errY == nil && x.User.String() == y.User.String()
+}
+
+// embeddedURL returns the URL of the embedded server. It is made once; only
+// its port changes, when somebody else took it while the bus was down.
+func embeddedURL(ctx context.Context, client *procclient.Client) (string, error) {
+	kept, err := client.GetSecret(ctx, busName, secretEmbeddedURL)
+	if errors.Is(err, plugin.ErrNotFound) {
+		fresh := url.URL{Scheme: "nats", User: url.UserPassword("lab", rand.Text())}
+		if fresh.Host, err = freeAddress(); err != nil {
+			return "", err
+		}
+		err = client.CreateSecret(ctx, busName, secretEmbeddedURL, fresh.String())
+		if err == nil || !errors.Is(err, plugin.ErrExists) {
+			return fresh.String(), err
+		}
+		return client.GetSecret(ctx, busName, secretEmbeddedURL)
+	}
+	if err != nil {
+		return "", err
+	}
+	_, status, err := client.Get(ctx, busName)
+	if errors.Is(err, plugin.ErrNotFound) || err == nil && !status.Alive() {
+		return movedIfTaken(ctx, client, kept)
+	}
+	return kept, err
+}
+
+func movedIfTaken(ctx context.Context, client *procclient.Client, kept string) (string, error) {
+	u, err := url.Parse(kept)
+	if err != nil {
+		return "", errors.New("the URL of the embedded bus in the secret store is damaged")
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		return "", errors.New("the URL of the embedded bus in the secret store has no port")
+	}
+	if _, held, err := ready.PortHolder(ctx, "tcp", port); err != nil || !held {
+		return kept, err
+	}
+	if u.Host, err = freeAddress(); err != nil {
+		return "", err
+	}
+	return u.String(), client.SetSecret(ctx, busName, secretEmbeddedURL, u.String())
+}
+
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("find a free port for the bus: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// bringUp registers the box, restarts it if it runs as something else, and
+// waits until it is ready. It reports whether anything had to be done.
+func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceSpec) (changed bool, err error) {
+	old, status, err := client.Get(ctx, box.Name)
+	if err != nil && !errors.Is(err, plugin.ErrNotFound) {
+		return false, err
+	}
+	differs := err != nil || !sameSpec(old, box)
+	if differs {
+		if err := client.Set(ctx, box); err != nil {
+			return false, fmt.Errorf("register %s: %w", box.Name, err)
+		}
+	}
+	if status.Ready && !differs {
+		return false, nil
+	}
+	if differs && status.Alive() {
+		err = client.Restart(ctx, box.Name)
+	} else {
+		err = client.Start(ctx, box.Name)
+	}
+	if err != nil {
+		return false, fmt.Errorf("start %s: %w", box.Name, err)
+	}
+	since := status.Action(box.Name).StartedAt
+	return true, ready.Wait(ctx, 25*time.Millisecond, func(ctx context.Context) error {
+		_, now, err := client.Get(ctx, box.Name)
+		if err != nil {
+			return err
+		}
+		action := now.Action(box.Name)
+		if now.Ready && (!differs || action.StartedAt != since) {
+			return nil
+		}
+		return fmt.Errorf("%s is %s %s", box.Name, action.State, action.Why)
+	})
+}
+
+func sameSpec(a, b plugin.ServiceSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// logFile is where the supervisor's own output goes.
+func logFile(paths plugin.Paths) string {
+	return filepath.Join(paths.Var("hero_proc"), "hero_proc.log")
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
+	"github.com/spf13/cobra"
+)
+
+func (a *App) downCommand() *cobra.Command {
+	var force bool
+	var timeout time.Duration
+	c := &cobra.Command{
+		Use:   "down",
+		Short: "Stop everything, the calls last",
+		Long: `Stops all services and then the supervisor. The media go last and are drained:
+calls that are on go on, and livekit-server ends after the last participant has
+left. --force does not wait for them. Everything on disk stays: lab up goes on.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx := c.Context()
+			if timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeoutCause(ctx, timeout, errTimeout)
+				defer cancel()
+			}
+			return a.outcome(ctx, a.down(ctx, force))
+		},
+	}
+	c.Flags().BoolVar(&force, "force", false, "end calls that are on")
+	c.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait (default: as long as calls last)")
+	return c
+}
+
+func (a *App) down(ctx context.Context, force bool) error {
+	client, paths, err := a.Supervisor()
+	if err != nil {
+		return err
+	}
+	info, err := procclient.Impatient(paths).Info(ctx)
+	if rpc.IsDown(err) {
+		if !everRan(paths) {
+			a.Say("nothing runs here: there was nothing to stop")
+			return nil
+		}
+		// What a killed supervisor left running has to be adopted to be stopped.
+		if client, _, err = a.ensureSupervisor(ctx, paths, ""); err != nil {
+			return err
+		}
+		info, err = client.Info(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	view, err := a.view(noBus{}, client, a.Media)
+	if err != nil {
+		return err
+	}
+	if err := client.Shutdown(ctx, force, view.Unit()); err != nil {
+		return err
+	}
+	err = a.awaitDown(ctx, paths, info, view)
+	if err == nil {
+		a.Say("everything is stopped")
+	}
+	return err
+}
+
+// awaitDown returns when supervisor and keeper are gone, and meanwhile tells
+// how many participants they wait for.
+func (a *App) awaitDown(ctx context.Context, paths plugin.Paths, info procclient.Info, view stater) error {
+	said := ""
+	return ready.Wait(ctx, 50*time.Millisecond, func(ctx context.Context) error {
+		if _, err := procclient.Impatient(paths).Info(ctx); rpc.IsDown(err) {
+			if alive(info.KeeperPID) || alive(info.PID) {
+				return errors.New("hero_proc is ending")
+			}
+			return nil
+		}
+		state, err := view.State(ctx)
+		if err == nil && state.State == events.StateDraining && state.Participants > 0 {
+			if line := fmt.Sprintf("%-20s %s (--force does not wait)", view.Name(), stateLine(state)); line != said {
+				a.Say("%s", line)
+				said = line
+			}
+		}
+		return fmt.Errorf("%s is %s", view.Name(), state.State)
+	})
+}
+
+// everRan reports whether there is a supervisor's record of what it ran.
+func everRan(paths plugin.Paths) bool {
+	_, err := os.Stat(filepath.Join(paths.Var("hero_proc"), "hero_proc.db"))
+	return err == nil
+}
+
+func alive(pid int) bool {
+	return pid > 0 && syscall.Kill(pid, 0) == nil
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"os"
+	"strconv"
+
+	"forge.ourworld.tf/lhumina_code/lab/events/jetstream"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/host"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+)
+
+// procCommand is hero_proc itself: the keeper, and below it the supervisor.
+func (a *App) procCommand() *cobra.Command {
+	var supervise bool
+	c := &cobra.Command{
+		Use:   "proc",
+		Short: "Run hero_proc, the supervisor (lab up starts it)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			paths, err := a.Paths()
+			if err != nil {
+				return err
+			}
+			self, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			build, err := digest(self)
+			if err != nil {
+				return err
+			}
+			config := proc.Config{
+				Paths: paths, Version: a.supervisorVersion(build), Log: a.Logger(a.Stderr),
+				Command: []string{executable(paths), "--log-level", a.logLevel, "proc"},
+			}
+			if supervise {
+				if err := proc.Supervise(c.Context(), config); err != nil {
+					return &exitError{proc.ExitCode(err), err}
+				}
+				return nil
+			}
+			return proc.Keep(c.Context(), config)
+		},
+	}
+	c.Flags().BoolVar(&supervise, "supervise", false, "be the supervisor below a keeper")
+	_ = c.Flags().MarkHidden("supervise") // the flag exists: it was made one line above
+	return c
+}
+
+func (a *App) busCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "bus",
+		Short: "Run hero_bus, the embedded NATS server (run by the supervisor)",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return a.runBus(c.Context()) },
+	}
+}
+
+func (a *App) runBus(ctx context.Context) error {
+	client, paths, err := a.Supervisor()
+	if err != nil {
+		return err
+	}
+	secret, err := client.GetSecret(ctx, busName, secretEmbeddedURL)
+	if err != nil {
+		return err
+	}
+	at, err := url.Parse(secret)
+	if err != nil {
+		return errors.New("the URL of the embedded bus in the secret store is damaged")
+	}
+	port, err := strconv.Atoi(at.Port())
+	if err != nil {
+		return errors.New("the URL of the embedded bus in the secret store has no port")
+	}
+	password, _ := at.User.Password()
+	server := jetstream.NewServer(jetstream.ServerOptions{
+		Dir: paths.Var(busName), Host: at.Hostname(), Port: port,
+		User: at.User.Username(), Password: password, Log: a.Logger(a.Stdout),
+	})
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return server.Run(ctx) })
+	group.Go(func() error {
+		health := func(context.Context) error { return server.Health() }
+		return rpc.Service{Name: busName, Version: a.Version, Health: health}.Serve(ctx, paths.Socket(busName), nil)
+	})
+	return group.Wait()
+}
+
+func (a *App) hostCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "host",
+		Short: "Run lab_host, which runs the plugins (run by the supervisor)",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return a.runHost(c.Context()) },
+	}
+}
+
+func (a *App) runHost(ctx context.Context) error {
+	log := a.Logger(a.Stdout)
+	client, paths, err := a.Supervisor()
+	if err != nil {
+		return err
+	}
+	bus, err := a.Bus(ctx, host.Name, log)
+	if err != nil {
+		return err
+	}
+	defer bus.Close()
+	h := &host.Host{
+		Host: plugin.Host{
+			Paths: paths, Node: paths.Node(), Lab: executable(paths), Bus: bus,
+			Supervisor: client, Secrets: client, Log: log,
+			Binaries: binary.NewStore(paths.Store(), binary.Options{Log: log}),
+		},
+		Version: a.Version,
+		Watcher: client,
+	}
+	for _, factory := range a.Plugins {
+		p, err := factory.New(h.Host, settingsOf(paths, factory.Name))
+		if err != nil {
+			return err
+		}
+		h.Plugins = append(h.Plugins, p)
+	}
+	return h.Run(ctx, nil)
+}

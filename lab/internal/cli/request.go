@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+)
+
+// stater is a plugin that can say, from the supervisor and a probe, how its
+// service is now.
+type stater interface {
+	plugin.Plugin
+	Noun() string
+	State(ctx context.Context) (events.ServiceState, error)
+	Done(ctx context.Context, restart string) (bool, error)
+}
+
+// quiet is a logger for libraries under a command that tells people itself.
+func (a *App) quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// view makes the named plugin as one who only looks.
+func (a *App) view(bus events.Bus, client *procclient.Client, name string) (stater, error) {
+	paths, err := a.Paths()
+	if err != nil {
+		return nil, err
+	}
+	host := plugin.Host{
+		Paths: paths, Node: paths.Node(), Lab: executable(paths), Bus: bus,
+		Supervisor: client, Secrets: client, Log: a.quiet(),
+	}
+	for _, factory := range a.Plugins {
+		if factory.Name != name {
+			continue
+		}
+		p, err := factory.New(host, settingsOf(paths, name))
+		if err != nil {
+			return nil, err
+		}
+		if s, ok := p.(stater); ok {
+			return s, nil
+		}
+		return nil, fmt.Errorf("%s has no state to look at", name)
+	}
+	return nil, fmt.Errorf("no service %q", name)
+}
+
+// request publishes the request, tells what happens, and returns when the
+// service is what was asked for, or has failed.
+func (a *App) request(ctx context.Context, bus events.Bus, view stater, typ string, req events.Request) (events.ServiceState, error) {
+	paths, err := a.Paths()
+	if err != nil {
+		return events.ServiceState{}, err
+	}
+	e, err := events.New(typ, "/lab/"+paths.Node()+"/command", req.Service, req)
+	if err != nil {
+		return events.ServiceState{}, err
+	}
+	e.SetExtension("expirytime", time.Now().Add(requestExpiry).UTC().Format(time.RFC3339Nano))
+	f := &follower{app: a, view: view, id: e.ID(), typ: typ, answers: make(chan events.ServiceState, 64)}
+	stop, err := f.follow(ctx, bus)
+	if err != nil {
+		return events.ServiceState{}, err
+	}
+	defer stop()
+	if err := bus.Publish(ctx, e); err != nil {
+		return events.ServiceState{}, err
+	}
+	return f.await(ctx)
+}
+
+// requestExpiry is how long a request waits for a host to take it.
+const requestExpiry = time.Minute
+
+// follower tells of what happens to a service until its request is answered.
+type follower struct {
+	app     *App
+	view    stater
+	id, typ string // of the request
+	bar     bar
+	said    string
+	answers chan events.ServiceState
+}
+
+// follow subscribes to the events that concern the service. After stop nothing
+// more is told.
+func (f *follower) follow(ctx context.Context, bus events.Bus) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	subscribed, ended := make(chan struct{}), make(chan error, 1)
+	sub := events.Subscription{
+		Types: append(plugin.StateTypes(f.view.Noun()), events.AcquireProgressed, events.Acquired),
+		Ready: sync.OnceFunc(func() { close(subscribed) }),
+	}
+	go func() { ended <- bus.Subscribe(ctx, sub, f.handle) }()
+	select {
+	case <-subscribed:
+		return func() { cancel(); <-ended; f.bar.done() }, nil
+	case err = <-ended:
+	case <-ctx.Done():
+		<-ended
+		err = context.Cause(ctx)
+	}
+	cancel()
+	return nil, err
+}
+
+// handle tells of one event.
+func (f *follower) handle(ctx context.Context, e events.Event) error {
+	if e.Subject() != f.view.Name() {
+		return nil
+	}
+	switch e.Type() {
+	case events.AcquireProgressed:
+		if p, err := events.Data[events.AcquireProgress](e); err == nil {
+			f.bar.show(f.app.talk(), p)
+		}
+	case events.Acquired:
+		if got, err := events.Data[events.Acquisition](e); err == nil {
+			f.bar.done()
+			f.say(describe(got))
+		}
+	default:
+		state, err := events.Data[events.ServiceState](e)
+		if err != nil {
+			return nil // a newer version's; the next look tells
+		}
+		if state.State != events.StateReady && state.State != events.StateFailed {
+			f.say(fmt.Sprintf("%-20s %s", f.view.Name(), stateLine(state)))
+		}
+		if events.Extension(e, "causationid") == f.id {
+			select {
+			case f.answers <- state:
+			case <-ctx.Done():
+			}
+		}
+	}
+	return nil
+}
+
+// say tells what was not just told.
+func (f *follower) say(line string) {
+	if line != f.said {
+		f.bar.done()
+		f.app.Say("%s", line)
+		f.said = line
+	}
+}
+
+func describe(got events.Acquisition) string {
+	if got.Cached {
+		return fmt.Sprintf("%-20s %s is in the store, verified", got.Binary, got.Version)
+	}
+	return fmt.Sprintf("%-20s %s acquired by %s, %.0f MB, %.19s…", got.Binary, got.Version, got.Source, float64(got.Bytes)/1e6, got.Digest)
+}
+
+func stateLine(state events.ServiceState) string {
+	line := state.State
+	if state.State == events.StateDraining {
+		line = fmt.Sprintf("draining, %d participants", state.Participants)
+	} else if state.Reason != "" {
+		line += ": " + state.Reason
+	}
+	return line
+}
+
+// await returns with the answer. An answer that got lost, as when a host died
+// over it, is found by looking from time to time.
+func (f *follower) await(ctx context.Context) (events.ServiceState, error) {
+	var state events.ServiceState
+	for {
+		select {
+		case <-ctx.Done():
+			return state, errors.Join(context.Cause(ctx), fmt.Errorf("%s is %s", f.view.Name(), stateLine(state)))
+		case state = <-f.answers:
+			if state.State == events.StateFailed {
+				return state, hinted(fmt.Errorf("%s failed: %s", f.view.Name(), state.Reason), "lab status shows the rest; mend it, then: lab service %s --start", f.view.Name())
+			}
+			if state.State == f.wanted() {
+				return state, nil
+			}
+		case <-time.After(2 * time.Second):
+			now, err := f.view.State(ctx)
+			if err != nil {
+				continue // it is the deadline that decides
+			}
+			if state = now; state.State != f.wanted() {
+				continue
+			}
+			if done, err := f.view.Done(ctx, f.id); f.typ != events.RestartRequested || err == nil && done {
+				return state, nil
+			}
+		}
+	}
+}
+
+func (f *follower) wanted() string {
+	if f.typ == events.StopRequested {
+		return events.StateStopped
+	}
+	return events.StateReady
+}

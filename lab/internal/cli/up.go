@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"github.com/spf13/cobra"
+)
+
+func (a *App) upCommand() *cobra.Command {
+	var version string
+	var timeout time.Duration
+	var embedded bool
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Bring everything up and wait until LiveKit is proven ready",
+		Long: `Brings up the supervisor, the bus, the plugin host, the control plane and the
+media, and returns when LiveKit has accepted a token that lk-backend just
+signed. What runs already is left alone, so running it again is harmless.
+
+The first time, livekit-server is acquired: its release archive, or built from
+its Go module where the release cannot be reached (some minutes).
+
+NATS_URL, with credentials, makes lab use that cluster in place of its own bus.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeoutCause(c.Context(), timeout, errTimeout)
+			defer cancel()
+			return a.outcome(ctx, a.up(ctx, version, embedded))
+		},
+	}
+	c.Flags().StringVar(&version, "livekit-version", "", "`version` of livekit-server (default: as it is, or the one lab was made for)")
+	c.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long to wait")
+	c.Flags().BoolVar(&embedded, "embedded-bus", false, "return to the embedded bus from the cluster of an earlier NATS_URL")
+	return c
+}
+
+var errTimeout = errors.New("timed out waiting")
+
+// outcome tells a timeout and an interruption from other failures.
+func (a *App) outcome(ctx context.Context, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(context.Cause(ctx), errTimeout):
+		return &exitError{exitTimedOut, hinted(fmt.Errorf("%w: %w", errTimeout, err), "it goes on by itself: lab status says how far it is, --timeout waits longer")}
+	case ctx.Err() != nil:
+		return hinted(errors.New("interrupted"), "what was begun goes on by itself: lab status says how far it is, lab down stops it")
+	}
+	return err
+}
+
+func (a *App) up(ctx context.Context, version string, embedded bool) error {
+	begun := time.Now()
+	paths, err := a.Paths()
+	if err != nil {
+		return err
+	}
+	build, err := installSelf(paths)
+	if err != nil {
+		return err
+	}
+	client, started, err := a.ensureSupervisor(ctx, paths, build)
+	if err != nil {
+		return err
+	}
+	if started {
+		a.Say("hero_proc            started")
+	}
+	bus, err := chooseBus(ctx, client, embedded)
+	if err != nil {
+		return err
+	}
+	if err := retireEmbedded(ctx, client, bus); err != nil {
+		return err
+	}
+	for _, box := range a.boxes(paths, build, bus) {
+		changed, err := bringUp(ctx, client, box)
+		if err != nil {
+			return hinted(err, "lab service logs %s shows its output", box.Name)
+		}
+		if changed {
+			a.Say("%-20s ready", box.Name)
+			started = true
+		}
+	}
+	state, brought, err := a.upMedia(ctx, client, version)
+	if err != nil {
+		return err
+	}
+	return a.upDone(state, started || brought, time.Since(begun))
+}
+
+// retireEmbedded stops the embedded bus where an outside one is used.
+func retireEmbedded(ctx context.Context, client *procclient.Client, bus busChoice) error {
+	if bus.embedded {
+		return nil
+	}
+	err := client.Delete(ctx, busName, false)
+	if errors.Is(err, plugin.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// upMedia asks for the media and follows the events until they are ready. It
+// reports whether there was anything to do.
+func (a *App) upMedia(ctx context.Context, client *procclient.Client, version string) (events.ServiceState, bool, error) {
+	bus, err := a.Bus(ctx, "lab up", a.quiet())
+	if err != nil {
+		return events.ServiceState{}, false, err
+	}
+	defer bus.Close()
+	view, err := a.view(bus, client, a.Media)
+	if err != nil {
+		return events.ServiceState{}, false, err
+	}
+	state, err := view.State(ctx)
+	if err != nil {
+		return state, false, err
+	}
+	if state.State == events.StateReady && (version == "" || version == state.Version) {
+		return state, false, nil
+	}
+	if state.State == events.StateReady {
+		a.Say("%s runs version %s; %s takes effect when it is restarted: lab service %s --restart", a.Media, state.Version, version, a.Media)
+	}
+	state, err = a.request(ctx, bus, view, events.StartRequested, events.Request{Service: a.Media, Version: version, Reason: "lab up"})
+	return state, true, err
+}
+
+func (a *App) upDone(state events.ServiceState, changed bool, took time.Duration) error {
+	if a.JSON {
+		a.PrintJSON(map[string]any{"ready": true, "changed": changed, "media": state, "seconds": took.Seconds()})
+		return nil
+	}
+	if changed {
+		a.Say("%-20s ready: version %s, proven by a token it accepted", a.Media, state.Version)
+	} else {
+		a.Say("%s %s is ready already: nothing to do", a.Media, state.Version)
+	}
+	a.Say("  clients connect to  %s\n  join tokens         lab token --room ROOM --identity NAME\n  what runs           lab status", state.URL)
+	return nil
+}

@@ -1,0 +1,39 @@
+//go:build linux
+
+package proc
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+)
+
+// layout is where the supervisor keeps what is its own.
+type layout struct{ dir string }
+
+// prepare makes the folders, for this user only.
+func prepare(paths plugin.Paths) (layout, error) {
+	l := layout{paths.Var(Name)}
+	for _, dir := range []string{l.dir, l.logs(), string(l.exits())} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return l, fmt.Errorf("make folder of the supervisor: %w", err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			return l, fmt.Errorf("close folder of the supervisor to others: %w", err)
+		}
+	}
+	return l, nil
+}
+
+func (l layout) store() string          { return filepath.Join(l.dir, Name+".db") }
+func (l layout) keeperLock() string     { return filepath.Join(l.dir, "keeper.lock") }
+func (l layout) supervisorLock() string { return filepath.Join(l.dir, "supervisor.lock") }
+func (l layout) exits() exits           { return exits(filepath.Join(l.dir, "exits")) }
+func (l layout) logs() string           { return filepath.Join(l.dir, "logs") }
+
+// log is the output file of an action; both names are known to be harmless.
+func (l layout) log(service, action string) string {
+	return filepath.Join(l.logs(), service, action+".log")
+}

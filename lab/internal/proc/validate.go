@@ -1,0 +1,170 @@
+package proc
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/job"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+)
+
+// jobVariable carries the job's ID in the environment of its processes, by
+// which they are found again.
+const jobVariable = "HERO_PROC_JOB"
+
+// longest is the longest duration that a registration may ask for.
+const longest = 10 * 365 * 24 * time.Hour
+
+// name is what services and actions may be called: it becomes part of paths.
+var name = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// signals are the stop signals a registration may choose from.
+var signals = map[string]syscall.Signal{
+	"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "HUP": syscall.SIGHUP,
+	"USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "KILL": syscall.SIGKILL,
+}
+
+// Validate returns every mistake in a registration, joined, each beginning
+// with its path, such as `actions[1].depends_on[0]: unknown name "confgure"`.
+func Validate(spec plugin.ServiceSpec) error {
+	var errs problems
+	errs.name("name", spec.Name)
+	if spec.Name == Name {
+		errs.add("name", "%q is the supervisor itself", spec.Name)
+	}
+	for _, port := range slices.Sorted(maps.Keys(spec.Ports)) {
+		if n := spec.Ports[port]; n < 0 || n > 65535 {
+			errs.add("ports."+port, "%d is not a port", n)
+		}
+	}
+	graph := make(job.Graph, 0, len(spec.Actions))
+	for i, action := range spec.Actions {
+		errs.action(fmt.Sprintf("actions[%d]", i), action)
+		graph = append(graph, job.Node{Name: action.Name, DependsOn: action.DependsOn})
+	}
+	return errors.Join(errors.Join(errs...), graph.Validate("actions"))
+}
+
+// problems are mistakes found so far.
+type problems []error
+
+func (p *problems) add(path, format string, args ...any) {
+	*p = append(*p, fmt.Errorf("%s: %w", path, fmt.Errorf(format, args...)))
+}
+
+func (p *problems) name(path, value string) {
+	if !name.MatchString(value) || value == "." || value == ".." {
+		p.add(path, "%q is not 1 to 64 letters, digits, '_', '-' or '.'", value)
+	}
+}
+
+func (p *problems) oneOf(path, value string, known ...string) {
+	if value != "" && !slices.Contains(known, value) {
+		p.add(path, "%q is none of %s", value, strings.Join(known, ", "))
+	}
+}
+
+func (p *problems) text(path, value string) {
+	if strings.ContainsRune(value, 0) {
+		p.add(path, "contains a zero byte")
+	}
+}
+
+func (p *problems) action(path string, a plugin.Action) {
+	p.name(path+".name", a.Name)
+	p.oneOf(path+".kind", string(a.Kind), string(plugin.Process), string(plugin.Oneshot))
+	p.oneOf(path+".restart", a.Restart, plugin.RestartAlways, plugin.RestartOnFailure, plugin.RestartNever)
+	if _, ok := stopSignal(a); !ok {
+		p.add(path+".stop_signal", "%q is none of %s", a.StopSignal, strings.Join(slices.Sorted(maps.Keys(signals)), ", "))
+	}
+	p.command(path, a)
+	p.environment(path+".env", a.Env)
+	p.numbers(path, a)
+	for i, probe := range a.Ready {
+		if err := probe.Validate(); err != nil {
+			p.add(fmt.Sprintf("%s.ready[%d]", path, i), "%w", err)
+		}
+	}
+	p.kind(path, a)
+}
+
+// kind refuses what would silently mean nothing for the kind of action.
+func (p *problems) kind(path string, a plugin.Action) {
+	if a.Kind != plugin.Oneshot {
+		if a.TimeoutMS > 0 {
+			p.add(path+".timeout_ms", "only a oneshot has one")
+		}
+		return
+	}
+	if a.Restart == plugin.RestartAlways {
+		p.add(path+".restart", "a oneshot is not restarted once it has succeeded: use on-failure or never")
+	}
+	if len(a.Ready) > 0 {
+		p.add(path+".ready", "a oneshot is not waited for to be ready but to succeed")
+	}
+}
+
+func (p *problems) command(path string, a plugin.Action) {
+	if len(a.Command) == 0 {
+		p.add(path+".command", "is empty")
+	} else if !filepath.IsAbs(a.Command[0]) {
+		p.add(path+".command[0]", "%q is not an absolute path", a.Command[0])
+	}
+	for i, arg := range a.Command {
+		p.text(fmt.Sprintf("%s.command[%d]", path, i), arg)
+	}
+	if a.Cwd != "" && !filepath.IsAbs(a.Cwd) {
+		p.add(path+".cwd", "%q is not an absolute path", a.Cwd)
+	}
+	p.text(path+".cwd", a.Cwd)
+}
+
+func (p *problems) environment(path string, env map[string]string) {
+	for _, key := range slices.Sorted(maps.Keys(env)) {
+		switch {
+		case key == "" || strings.ContainsAny(key, "=\x00"):
+			p.add(path, "%q is not the name of a variable", key)
+		case key == jobVariable:
+			p.add(path+"."+key, "is set by the supervisor")
+		}
+		p.text(path+"."+key, env[key])
+	}
+}
+
+func (p *problems) numbers(path string, a plugin.Action) {
+	for _, n := range []struct {
+		name  string
+		value int
+	}{
+		{"timeout_ms", a.TimeoutMS},
+		{"restart_delay_ms", a.RestartDelayMS},
+		{"restart_delay_max_ms", a.RestartDelayMaxMS},
+		{"max_restarts", a.MaxRestarts},
+		{"stability_period_ms", a.StabilityPeriodMS},
+		{"stop_timeout_ms", a.StopTimeoutMS},
+		{"stop_delay_ms", a.StopDelayMS},
+	} {
+		switch {
+		case n.value < 0:
+			p.add(path+"."+n.name, "%d is negative", n.value)
+		case int64(n.value) > longest.Milliseconds():
+			p.add(path+"."+n.name, "%d is more than ten years", n.value)
+		}
+	}
+}
+
+// stopSignal is the signal that asks the action to end.
+func stopSignal(a plugin.Action) (syscall.Signal, bool) {
+	if a.StopSignal == "" {
+		return syscall.SIGTERM, true
+	}
+	signal, ok := signals[strings.TrimPrefix(a.StopSignal, "SIG")]
+	return signal, ok
+}

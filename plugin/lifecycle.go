@@ -1,0 +1,252 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
+)
+
+// How often a lifecycle looks again when no event makes it look sooner.
+const (
+	steady   = time.Second            // nothing is expected to change
+	changing = 150 * time.Millisecond // on its way up or down
+	proving  = 3 * time.Second        // at most for one proof
+)
+
+// The tags by which a lifecycle keeps what is asked of it in the registration.
+const (
+	tagVersion = "version" // of the binary, where one was named
+	tagRestart = "restart" // ID of the last restart request
+	tagDone    = "done"    // ID of the last restart request that was carried out
+)
+
+// Lifecycle is the plugin that brings one service up, keeps its announced
+// state true, and takes requests for it.
+type Lifecycle struct {
+	host     Host
+	name     string
+	unit     string
+	noun     string
+	describe func() (Service, error)
+	log      *slog.Logger
+	wake     chan struct{}
+
+	mu    sync.Mutex
+	cause *events.Event // the request that was recorded last
+	again bool          // what failed is tried again at once
+
+	registration sync.Mutex // held from reading the registration to replacing it
+
+	// Only Run's goroutine touches what follows.
+	service   Service
+	installed binary.Installed
+	failure   failure
+	last      *events.ServiceState // as announced; nil: not yet read from the bus
+	answering *events.Event        // the request that announcements answer
+	answered  string               // ID of the last request that was answered
+	complaint string               // logged last, so that a lasting trouble is logged once
+}
+
+var _ Plugin = (*Lifecycle)(nil)
+
+// NewLifecycle returns the plugin that runs the service. It is described anew,
+// by describe, whenever it is about to be registered, so that changed settings
+// take effect at its next start; its names stay those of service.
+func NewLifecycle(host Host, service Service, describe func() (Service, error)) *Lifecycle {
+	return &Lifecycle{
+		host: host, service: service, describe: describe,
+		name: service.Name, unit: service.Unit, noun: service.Noun,
+		log:  host.Log.With("service", service.Name),
+		wake: make(chan struct{}, 1),
+	}
+}
+
+// Name is the service's name.
+func (l *Lifecycle) Name() string { return l.name }
+
+// Unit is the service's name under the supervisor.
+func (l *Lifecycle) Unit() string { return l.unit }
+
+// Noun is the noun of the events that announce the service's states.
+func (l *Lifecycle) Noun() string { return l.noun }
+
+// State says how the service is at this moment, from the supervisor and a
+// probe. Since and Revision are those of the announcement of that state, and
+// what only the host can know, such as why the binary was not to be had, is
+// taken from the last announcement.
+func (l *Lifecycle) State(ctx context.Context) (events.ServiceState, error) {
+	last, busErr := LastState(ctx, l.host.Bus, l.noun, l.name)
+	spec, status, err := l.host.Supervisor.Get(ctx, l.unit)
+	if errors.Is(err, ErrNotFound) {
+		return last, busErr
+	}
+	if err != nil {
+		return last, err
+	}
+	state := l.assess(ctx, l.service, spec, status, last.State, nil)
+	if state.State == events.StateConfigured && !status.Alive() && last.State == events.StateFailed {
+		return last, nil
+	}
+	state.Revision = last.Revision
+	if state.State == last.State {
+		state.Since = last.Since
+	}
+	return state, nil
+}
+
+// Done reports whether the restart that the event of that ID asked for was
+// carried out.
+func (l *Lifecycle) Done(ctx context.Context, restart string) (bool, error) {
+	spec, _, err := l.host.Supervisor.Get(ctx, l.unit)
+	return spec.Tags[tagDone] == restart, err
+}
+
+// Handle records what a request wants with the supervisor and wakes Run. Any
+// other event only wakes it.
+func (l *Lifecycle) Handle(ctx context.Context, e events.Event) error {
+	defer l.look()
+	switch e.Type() {
+	case events.StartRequested, events.StopRequested, events.RestartRequested:
+	default:
+		return nil
+	}
+	if events.Expired(e, time.Now()) {
+		l.log.Warn("request has expired", "type", e.Type(), "id", e.ID())
+		return nil
+	}
+	req, err := events.Data[events.Request](e)
+	if err != nil {
+		return fmt.Errorf("%w: %w", events.ErrReject, err)
+	}
+	if err := l.record(ctx, e, req); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cause, l.again = &e, true
+	return nil
+}
+
+// record has the supervisor keep what the request wants.
+func (l *Lifecycle) record(ctx context.Context, e events.Event, req events.Request) error {
+	var err error
+	switch e.Type() {
+	case events.StopRequested:
+		return ignoreNotFound(l.host.Supervisor.Stop(ctx, l.unit, req.Force))
+	case events.RestartRequested:
+		err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
+			setTag(spec, tagVersion, req.Version)
+			setTag(spec, tagRestart, e.ID())
+			if !status.Alive() { // nothing to restart: starting it does
+				setTag(spec, tagDone, e.ID())
+			}
+			return nil
+		})
+	default:
+		err = l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
+			setTag(spec, tagVersion, req.Version)
+			return nil
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return l.host.Supervisor.Start(ctx, l.unit)
+}
+
+// update changes the registration by edit, making one where there is none. No
+// other update of this lifecycle comes in between, and what edit leaves as it
+// was is not written.
+func (l *Lifecycle) update(ctx context.Context, edit func(*ServiceSpec, ServiceStatus) error) error {
+	l.registration.Lock()
+	defer l.registration.Unlock()
+	old, status, err := l.host.Supervisor.Get(ctx, l.unit)
+	fresh := errors.Is(err, ErrNotFound)
+	if err != nil && !fresh {
+		return err
+	}
+	spec := old
+	spec.Tags = maps.Clone(old.Tags)
+	if fresh {
+		spec = ServiceSpec{Name: l.unit}
+	}
+	if err := edit(&spec, status); err != nil {
+		return err
+	}
+	if !fresh && same(old, spec) {
+		return nil
+	}
+	return l.host.Supervisor.Set(ctx, spec)
+}
+
+// same reports whether both are the same to the supervisor, which gets them as
+// JSON.
+func same(a, b ServiceSpec) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// setTag notes value under the tag; an empty value leaves what is there.
+func setTag(spec *ServiceSpec, tag, value string) {
+	if value == "" {
+		return
+	}
+	if spec.Tags == nil {
+		spec.Tags = map[string]string{}
+	}
+	spec.Tags[tag] = value
+}
+
+// Run moves the service toward what is wanted until ctx ends.
+func (l *Lifecycle) Run(ctx context.Context) error {
+	for {
+		pause, err := l.reconcile(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.complain(err)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-l.wake:
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look makes Run reconcile now.
+func (l *Lifecycle) look() {
+	select {
+	case l.wake <- struct{}{}:
+	default: // it is going to
+	}
+}
+
+// complain logs err unless it said the same the last time.
+func (l *Lifecycle) complain(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text != l.complaint && text != "" {
+		l.log.Error("reconcile", "error", text)
+	}
+	l.complaint = text
+}
+
+func ignoreNotFound(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}

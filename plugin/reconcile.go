@@ -1,0 +1,235 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
+)
+
+// failure remembers an acquisition that failed, so that it is not repeated at
+// every look.
+type failure struct {
+	err   error
+	tries int
+	until time.Time // before then it is not tried again unless asked
+}
+
+// reconcile compares what is wanted with what is, takes the next step, and
+// announces the state it found. It returns when to look again at the latest.
+func (l *Lifecycle) reconcile(ctx context.Context) (time.Duration, error) {
+	l.mu.Lock()
+	l.answering = l.cause // what is read from here on is later than the request
+	l.mu.Unlock()
+	spec, status, err := l.host.Supervisor.Get(ctx, l.unit)
+	if errors.Is(err, ErrNotFound) {
+		return steady, nil // nobody has ever asked for it
+	}
+	if err != nil {
+		return steady, fmt.Errorf("ask the supervisor: %w", err)
+	}
+	var trouble error
+	if status.Wanted == WantStart {
+		if trouble = l.advance(ctx, spec, status); trouble != nil && ctx.Err() != nil {
+			return 0, trouble
+		}
+		if spec, status, err = l.host.Supervisor.Get(ctx, l.unit); err != nil {
+			return steady, fmt.Errorf("ask the supervisor: %w", err)
+		}
+	}
+	last := events.StateUnknown
+	if l.last != nil {
+		last = l.last.State
+	}
+	state := l.assess(ctx, l.service, spec, status, last, trouble)
+	pause := changing
+	if state.State == events.StateReady || state.State == events.StateStopped || state.State == events.StateFailed {
+		pause = steady
+	}
+	return pause, errors.Join(trouble, l.announce(ctx, state, status))
+}
+
+// advance takes the wanted service one step on: acquires its binary, registers
+// it, restarts it where that was asked.
+func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status ServiceStatus) error {
+	restart := spec.Tags[tagRestart]
+	if restart == spec.Tags[tagDone] {
+		restart = ""
+	}
+	if restart == "" && !l.due(status) {
+		return nil
+	}
+	service, err := l.describe()
+	if err != nil {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	l.service = service
+	if err := l.acquire(ctx, spec); err != nil {
+		return err
+	}
+	changed, err := l.register(ctx)
+	if err != nil {
+		return err
+	}
+	if restart != "" {
+		err = l.restart(ctx, restart)
+	} else if changed { // what had failed may do better as it is registered now
+		err = l.host.Supervisor.Start(ctx, l.unit)
+	}
+	if err != nil || !changed {
+		return err
+	}
+	return l.announceRegistration(ctx)
+}
+
+// due reports whether the registration of a wanted service is looked at anew:
+// when it was asked for, and while nothing of it runs and the supervisor does
+// not try by itself.
+func (l *Lifecycle) due(status ServiceStatus) bool {
+	if status.Alive() {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.again || !slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Restarting })
+}
+
+// register registers the service with the acquired binary, as its settings
+// describe it now. It reports whether that changed anything.
+func (l *Lifecycle) register(ctx context.Context) (changed bool, err error) {
+	err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
+		before := *spec
+		ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, status.Alive())
+		if err != nil {
+			return err
+		}
+		spec.Version, spec.Ports, spec.Description = l.installed.Version, ports, l.service.Description
+		if spec.Actions, err = l.service.Actions(l.instance(*spec)); err != nil {
+			return fmt.Errorf("describe actions: %w", err)
+		}
+		changed = !same(before, *spec)
+		return nil
+	})
+	return changed, err
+}
+
+// restart carries out the restart that was requested by the event id, once.
+func (l *Lifecycle) restart(ctx context.Context, id string) error {
+	if err := l.host.Supervisor.Restart(ctx, l.unit); err != nil {
+		return err
+	}
+	return l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
+		setTag(spec, tagDone, id)
+		return nil
+	})
+}
+
+// instance is the service as it is registered.
+func (l *Lifecycle) instance(spec ServiceSpec) Instance {
+	return Instance{
+		Version: spec.Version, Binary: l.installed.Path, Lab: l.host.Lab,
+		Ports: spec.Ports, Paths: l.host.Paths,
+	}
+}
+
+// acquire has the binary of the wanted version at hand, or says why not. It
+// gives up when the service is no longer wanted.
+func (l *Lifecycle) acquire(ctx context.Context, spec ServiceSpec) error {
+	want := l.service.Binary
+	if version := spec.Tags[tagVersion]; version != "" {
+		want.Version = version
+	}
+	if l.installed.Version == want.Version {
+		if _, err := os.Stat(l.installed.Path); err == nil {
+			return nil
+		}
+	}
+	l.mu.Lock()
+	again := l.again
+	l.again = false
+	l.mu.Unlock()
+	if !again && l.failure.err != nil && time.Now().Before(l.failure.until) {
+		return l.failure.err
+	}
+	got, err := l.acquireWhileWanted(ctx, want)
+	if err != nil {
+		if ctx.Err() == nil {
+			l.failure.err, l.failure.tries = err, l.failure.tries+1
+			l.failure.until = time.Now().Add(min(30*time.Second<<min(l.failure.tries-1, 5), 10*time.Minute))
+			l.announceFailure(ctx, want, err)
+		}
+		return err
+	}
+	l.installed, l.failure = got, failure{}
+	l.announceAcquired(ctx, got)
+	return nil
+}
+
+// acquireWhileWanted acquires, looking at every wake-up whether it still should.
+func (l *Lifecycle) acquireWhileWanted(ctx context.Context, want binary.Spec) (got binary.Installed, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		got, err = l.host.Binaries.Acquire(ctx, want, func(p binary.Progress) { l.announceProgress(ctx, want, p) })
+	}()
+	for {
+		select {
+		case <-done:
+			return got, err
+		case <-l.wake:
+			_, status, err := l.host.Supervisor.Get(ctx, l.unit)
+			if err == nil && status.Wanted != WantStart {
+				cancel()
+			}
+		}
+	}
+}
+
+// assess derives the state of the service, which was last in another, from the
+// supervisor, a proof, and the trouble there was with the next step.
+func (l *Lifecycle) assess(ctx context.Context, service Service, spec ServiceSpec, status ServiceStatus, last string, trouble error) events.ServiceState {
+	state := events.ServiceState{Version: spec.Version}
+	if status.Alive() {
+		ctx, cancel := context.WithTimeout(ctx, proving)
+		defer cancel()
+		proof := service.Prove(ctx, l.instance(spec), status)
+		state.URL, state.BackendURL = proof.URL, proof.BackendURL
+		state.Participants, state.Checks = proof.Participants, proof.Checks
+		if err := proof.Err(); err != nil {
+			state.Reason = err.Error()
+		}
+	}
+	for _, a := range status.Actions {
+		if !a.Ready && a.Why != "" {
+			state.Reason = a.Name + ": " + a.Why
+			break
+		}
+	}
+	switch {
+	case status.Wanted != WantStart && status.Alive():
+		state.State, state.Reason = events.StateDraining, "asked to stop"
+	case status.Wanted != WantStart:
+		state.State, state.Reason = events.StateStopped, "not wanted"
+	case trouble != nil && !status.Alive():
+		state.State, state.Reason = events.StateFailed, trouble.Error()
+	case slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Failed }):
+		state.State = events.StateFailed
+	case status.Ready && state.Reason == "" && len(spec.Actions) > 0:
+		state.State = events.StateReady
+		if trouble != nil {
+			state.Reason = "goes on as it was: " + trouble.Error()
+		}
+	case last == events.StateReady || last == events.StateDegraded:
+		state.State = events.StateDegraded
+	default:
+		state.State = events.StateConfigured
+	}
+	return state
+}

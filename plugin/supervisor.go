@@ -1,0 +1,170 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
+)
+
+// Supervisor is what the bring-up asks of hero_proc, or of anything that keeps
+// processes alive in its place.
+//
+// Every method may be repeated: setting what is set, starting what runs and
+// stopping what is down do nothing. An unknown service is [ErrNotFound].
+type Supervisor interface {
+	// Set registers the service, or replaces its registration. It touches no
+	// running process: a changed action takes effect when it next starts. An
+	// action that is new to a wanted service is started; one that is gone is
+	// stopped.
+	Set(ctx context.Context, spec ServiceSpec) error
+	// Get returns the registration and the state of a service.
+	Get(ctx context.Context, name string) (ServiceSpec, ServiceStatus, error)
+	// Start records that the service is wanted and starts the actions that are
+	// not up. It does not wait for them.
+	Start(ctx context.Context, name string) error
+	// Stop records that the service is not wanted and stops its actions,
+	// dependents first. It does not wait for them. Force does not let an
+	// action drain: it is killed after its grace.
+	Stop(ctx context.Context, name string, force bool) error
+	// Restart stops what is up, dependents first, and starts all actions anew,
+	// oneshots included.
+	Restart(ctx context.Context, name string) error
+}
+
+// Secrets is the secret store of hero_proc, where every process has its
+// configuration from. Names are kept apart by context.
+type Secrets interface {
+	// CreateSecret stores a value once; [ErrExists] when there is one already.
+	CreateSecret(ctx context.Context, context, name, value string) error
+	// GetSecret returns a value; [ErrNotFound] when there is none.
+	GetSecret(ctx context.Context, context, name string) (string, error)
+}
+
+// What a [Supervisor] or [Secrets] answers when callers have to branch.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("exists already")
+)
+
+// ServiceSpec registers a service with the supervisor.
+type ServiceSpec struct {
+	Name        string            `json:"name"`
+	Description string            `json:"description,omitempty"`
+	Version     string            `json:"version,omitempty"` // of what it runs
+	Ports       map[string]int    `json:"ports,omitempty"`   // chosen once, then kept
+	Tags        map[string]string `json:"tags,omitempty"`    // for the registrant; the supervisor only keeps them
+	Actions     []Action          `json:"actions,omitempty"`
+}
+
+// Kind says how an action ends.
+type Kind string
+
+// The kinds of actions.
+const (
+	Process Kind = "process" // stays; an exit nobody asked for is a failure whatever its code
+	Oneshot Kind = "oneshot" // runs to its end and succeeds with code 0
+)
+
+// The restart policies of an action.
+const (
+	RestartAlways    = "always"     // default of a process
+	RestartOnFailure = "on-failure" // for a process the same as always: any unasked exit is a failure
+	RestartNever     = "never"      // default of a oneshot
+)
+
+// Action is one process of a service. It runs in a session and process group
+// of its own, with exactly the environment given here (and the forwarded Hero
+// variables), standard input empty, output in a file.
+//
+// Durations are in milliseconds; zero takes the default.
+type Action struct {
+	Name      string            `json:"name"`
+	Kind      Kind              `json:"kind,omitempty"` // default process
+	Command   []string          `json:"command"`        // program (absolute) and arguments; no shell
+	Cwd       string            `json:"cwd,omitempty"`
+	Env       map[string]string `json:"env,omitempty"`
+	DependsOn []string          `json:"depends_on,omitempty"` // actions of the same service: a oneshot has succeeded, a process is ready
+	Ready     []ready.Probe     `json:"ready,omitempty"`      // all must pass; without any, the action is ready while it runs
+
+	TimeoutMS int `json:"timeout_ms,omitempty"` // of a oneshot: killed and failed after that; default none
+
+	Restart           string `json:"restart,omitempty"`
+	RestartDelayMS    int    `json:"restart_delay_ms,omitempty"`     // the first restart is at once, then this, doubling; default 200
+	RestartDelayMaxMS int    `json:"restart_delay_max_ms,omitempty"` // default 30000
+	MaxRestarts       int    `json:"max_restarts,omitempty"`         // in a row; 0 is unlimited
+	StabilityPeriodMS int    `json:"stability_period_ms,omitempty"`  // ready for so long ends the row; default 10000
+
+	StopSignal    string `json:"stop_signal,omitempty"`     // default TERM, sent once to the leader
+	StopTimeoutMS int    `json:"stop_timeout_ms,omitempty"` // then the whole group is killed; default 10000
+	// Drain lets a stop take as long as the process needs: only force applies
+	// the stop timeout. The one stop signal is recorded before it is sent.
+	Drain bool `json:"drain,omitempty"`
+	// StopDelayMS is how long the process must have run before the stop signal
+	// may reach it, for programs that lose a signal while they start.
+	StopDelayMS int `json:"stop_delay_ms,omitempty"`
+}
+
+// The states of an action.
+const (
+	Inactive    = "inactive"     // never started, or stopped as asked
+	WaitingDeps = "waiting_deps" // wanted, held by depends_on
+	Starting    = "starting"     // runs, its probes have not passed yet
+	Running     = "running"      // runs and has been ready; see [ActionStatus.Ready] for now
+	Restarting  = "restarting"   // failed, waits for its next try
+	Stopping    = "stopping"     // asked to stop, still there
+	Succeeded   = "succeeded"    // a oneshot that ended with code 0
+	Failed      = "failed"       // ended and is not tried again by itself
+)
+
+// What is wanted of a service.
+const (
+	WantStart = "start"
+	WantStop  = "stop"
+)
+
+// ServiceStatus is what the supervisor knows of a service at this moment.
+type ServiceStatus struct {
+	Name    string         `json:"name"`
+	Wanted  string         `json:"wanted"` // start or stop
+	State   string         `json:"state"`  // the least advanced of its actions
+	Ready   bool           `json:"ready"`  // wanted, and every action is ready or has succeeded
+	Version string         `json:"version,omitempty"`
+	Actions []ActionStatus `json:"actions"`
+}
+
+// ActionStatus is what the supervisor knows of an action at this moment.
+type ActionStatus struct {
+	Name      string `json:"name"`
+	State     string `json:"state"`
+	Ready     bool   `json:"ready"` // its probes pass now, never a mere PID; of a oneshot: it succeeded
+	PID       int    `json:"pid"`   // 0 when there is none
+	PGID      int    `json:"pgid"`
+	StartedAt string `json:"started_at"` // RFC 3339; empty when there is no process
+	Restarts  int    `json:"restarts"`   // since the service was last started
+	ExitCode  *int   `json:"exit_code"`  // of the last process that ended; null: none yet, by a signal, or unknown (Why tells)
+	Why       string `json:"why"`        // what it waits for or why it failed, for people; no secret
+}
+
+// Alive reports whether the action has a process.
+func (s ActionStatus) Alive() bool { return s.PID != 0 }
+
+// Action returns the status of the named action, zero when there is none.
+func (s ServiceStatus) Action(name string) ActionStatus {
+	for _, a := range s.Actions {
+		if a.Name == name {
+			return a
+		}
+	}
+	return ActionStatus{}
+}
+
+// Alive reports whether any action of the service has a process.
+func (s ServiceStatus) Alive() bool {
+	for _, a := range s.Actions {
+		if a.Alive() {
+			return true
+		}
+	}
+	return false
+}
