@@ -9,11 +9,11 @@ import (
 //
 // Publish returns once the event is stored and will survive the bus. Subscribe
 // hands every event of the subscription to handle, one after the other and at
-// least once, and returns when ctx ends; it outlives restarts of the bus by
+// least once, and returns nil when ctx ends; it outlives restarts of the bus by
 // itself. An event counts as handled when handle returns nil or [ErrReject];
 // after any other error it comes again, later. Last returns what the bus still
-// has of one node: the last event of each of the types for each entity, oldest
-// first.
+// has of one node: the last event of each of the types (none: of all) for each
+// entity, oldest first.
 type Bus interface {
 	Publish(ctx context.Context, e Event) error
 	Subscribe(ctx context.Context, sub Subscription, handle Handler) error
@@ -27,14 +27,15 @@ type Handler func(ctx context.Context, e Event) error
 // means every event of this node from now on, forgotten when it ends.
 type Subscription struct {
 	// Name makes the position durable: a subscription of the same name goes on
-	// where the last one stopped. At most one process may hold a name.
+	// where the last one stopped. Of a name at a node there is one subscription
+	// at a time; another one is [ErrHeld].
 	Name string
 	// Types selects events by their full type; none selects all.
 	Types []string
 	// From is where a subscription without a position yet begins.
 	From Start
-	// Ready, when set, is called once the subscription is in force: no event
-	// published after that is missed.
+	// Ready, when set, is called once, when the subscription is in force: no
+	// event published after that is missed.
 	Ready func()
 }
 
@@ -47,6 +48,9 @@ const (
 	FromLast              // the last event of each type and entity, then as FromNow without a gap
 	FromAll               // everything the bus still keeps
 )
+
+// ErrHeld says that another subscription has the name.
+var ErrHeld = errors.New("subscription name is held by another")
 
 // ErrReject marks an event that no repetition will make acceptable: it is not
 // delivered again. Wrap it to say why.

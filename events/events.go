@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/cloudevents/sdk-go/v2/event"
+	"github.com/cloudevents/sdk-go/v2/types"
 	"github.com/google/uuid"
 )
 
@@ -188,16 +189,18 @@ func Caused(e *Event, cause Event) {
 	}
 }
 
-// Extension returns the extension attribute as text, empty when it is absent.
+// Extension returns the extension attribute in its canonical text form, empty
+// when it is absent: transports do not keep its type.
 func Extension(e Event, name string) string {
 	v, ok := e.Extensions()[name]
 	if !ok {
 		return ""
 	}
-	if t, ok := v.(interface{ String() string }); ok {
-		return t.String()
+	text, err := types.Format(v)
+	if err != nil {
+		return "" // the SDK lets no such value in
 	}
-	return fmt.Sprint(v)
+	return text
 }
 
 // Expired reports whether the event carries an expirytime that now has passed.

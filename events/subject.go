@@ -1,9 +1,12 @@
 package events
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
+
+var errNoNode = errors.New("name of the node is empty")
 
 // MaxSubject is the length in bytes that no NATS subject of ours exceeds.
 const MaxSubject = 512
@@ -11,6 +14,9 @@ const MaxSubject = 512
 // Subject returns the NATS subject hero.NODE.NOUN.ENTITY.WHAT on which e
 // travels, with every token encoded by [Token].
 func Subject(node string, e Event) (string, error) {
+	if node == "" {
+		return "", errNoNode
+	}
 	noun, what, err := split(e.Type())
 	if err != nil {
 		return "", err
@@ -29,6 +35,9 @@ func Subject(node string, e Event) (string, error) {
 // Filter returns the subject pattern that matches the events of one full type
 // at the node, or all of the node's events for the empty type.
 func Filter(node, typ string) (string, error) {
+	if node == "" {
+		return "", errNoNode
+	}
 	if typ == "" {
 		return "hero." + Token(node) + ".>", nil
 	}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"errors"
-	"fmt"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/cli"
@@ -36,12 +34,12 @@ func tokenCommand(app *cli.App) *cobra.Command {
 connect. Whoever has the token can join, until it expires.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			client, paths, err := app.Supervisor()
+			client, _, err := app.Supervisor()
 			if err != nil {
 				return err
 			}
 			request.TTLSeconds = int(ttl / time.Second)
-			token, err := livekit.Token(c.Context(), client, client, paths, request)
+			token, err := livekit.Token(c.Context(), client, client, request)
 			if err != nil {
 				return err
 			}
@@ -59,5 +57,72 @@ connect. Whoever has the token can join, until it expires.`,
 	return c
 }
 
-var _ = errors.New
-var _ = fmt.Sprint
+func backendCommand(app *cli.App) *cobra.Command {
+	var envFile string
+	c := &cobra.Command{
+		Use:   "lk-backend --env-file FILE",
+		Short: "Run lk-backend, which signs join tokens (run by the supervisor)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			config, err := backend.LoadConfig(envFile)
+			if err != nil {
+				return err
+			}
+			config.Log = app.Logger(app.Stdout)
+			return backend.Run(c.Context(), config, nil)
+		},
+	}
+	c.Flags().StringVar(&envFile, "env-file", "", "`file` that configure wrote: backend.env")
+	_ = c.MarkFlagRequired("env-file") // the flag exists: it was made one line above
+	return c
+}
+
+func controlPlaneCommand(app *cli.App) *cobra.Command {
+	return &cobra.Command{
+		Use:   controlplane.Name,
+		Short: "Run hero_livekit_server, the control plane (run by the supervisor)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			paths, err := app.Paths()
+			if err != nil {
+				return err
+			}
+			log := app.Logger(app.Stdout)
+			bus, err := app.Bus(c.Context(), controlplane.Name, log)
+			if err != nil {
+				return err
+			}
+			defer bus.Close()
+			return controlplane.Run(c.Context(), controlplane.Config{
+				Paths: paths, Version: app.Version, Log: log, Bus: bus, Node: paths.Node(),
+			}, nil)
+		},
+	}
+}
+
+// livekitCommand has what the media service runs of lab itself.
+func livekitCommand(app *cli.App) *cobra.Command {
+	c := &cobra.Command{Use: "livekit", Short: "What the media service runs of lab", Hidden: true}
+	var options livekit.ConfigureOptions
+	configure := &cobra.Command{
+		Use:   "configure",
+		Short: "Mint the secret once and derive the three files from it",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			client, paths, err := app.Supervisor()
+			if err != nil {
+				return err
+			}
+			options.Paths, options.Out = paths, app.Stdout
+			return livekit.Configure(c.Context(), options, client)
+		},
+	}
+	flags := configure.Flags()
+	flags.IntVar(&options.Port, "port", 0, "signalling `port`")
+	flags.IntVar(&options.UDPPort, "udp-port", 0, "media `port`")
+	flags.IntVar(&options.BackendPort, "backend-port", 0, "`port` of lk-backend")
+	flags.IntVar(&options.MetricsPort, "metrics-port", 0, "`port` of metrics")
+	flags.StringVar(&options.LogLevel, "livekit-log-level", "info", "`level` of livekit-server's log")
+	c.AddCommand(configure)
+	return c
+}

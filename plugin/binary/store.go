@@ -26,6 +26,9 @@ type Options struct {
 	// toolchain its settings; nil takes this process's. Of it the toolchain
 	// gets only what it needs.
 	Env []string
+	// Go is the go command, a path or a name to look up on PATH; empty is "go",
+	// or else where it usually lies.
+	Go string
 	// Log takes what is worth knowing and no error; nil drops it.
 	Log *slog.Logger
 }
@@ -80,6 +83,7 @@ type Store struct {
 	dir     string
 	limits  Limits
 	env     []string
+	gocmd   []string // where to look, in order
 	log     *slog.Logger
 	fetcher *fetcher
 }
@@ -92,6 +96,9 @@ func NewStore(dir string, opts Options) *Store {
 	}
 	if s.env == nil {
 		s.env = os.Environ()
+	}
+	if s.gocmd = []string{"go", usualGo}; opts.Go != "" {
+		s.gocmd = []string{opts.Go}
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -62,14 +62,16 @@ func (a *App) printAcquired(got binary.Installed) {
 }
 
 // acquireFailure is the failure of an acquisition as the command line tells it.
-type acquireFailure struct{ *binary.Error }
+type acquireFailure struct{ known *binary.Error }
+
+func (e acquireFailure) Error() string { return e.known.Error() }
+
+func (e acquireFailure) Unwrap() error { return e.known }
 
 // JSON is the error for programs.
 func (e acquireFailure) JSON() any {
-	return map[string]string{"class": string(e.Class), "message": e.Message, "url": e.URL, "hint": e.Hint}
+	return map[string]string{"class": string(e.known.Class), "message": e.known.Message, "url": e.known.URL, "hint": e.known.Hint}
 }
-
-func (e acquireFailure) Unwrap() error { return e.Error }
 
 func acquireError(err error) error {
 	var known *binary.Error

@@ -22,7 +22,7 @@ const (
 	lockPatience = 500 * time.Millisecond // for the lock of a keeper that is about to end
 	leaveTime    = 5 * time.Second        // for a supervisor that was asked to end
 	retryMax     = time.Second            // between two starts of a supervisor that dies
-	settled      = 10 * time.Second       // a supervisor that lived so long died by accident
+	settled      = 5 * time.Second        // a supervisor that lived so long died by accident
 )
 
 // Keep keeps one supervisor of the installation alive until ctx ends or the
@@ -158,7 +158,7 @@ func (k *keeper) delay() time.Duration {
 	if k.deaths <= 1 {
 		return 0
 	}
-	return min(20*time.Millisecond<<min(k.deaths, 10), retryMax)
+	return min(10*time.Millisecond<<min(k.deaths-1, 10), retryMax)
 }
 
 // start starts the supervisor, out of reach of signals to this one's group.

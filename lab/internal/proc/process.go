@@ -18,8 +18,9 @@ var errGone = errors.New("process has gone")
 
 // How long the end of a process is looked into.
 const (
-	learnTime = 3 * time.Second // how an adopted process ended
-	sweepTime = 5 * time.Second // until all it left behind has gone
+	learnTime = 3 * time.Second        // how an adopted oneshot ended, where much hangs on it
+	hurryTime = 300 * time.Millisecond // how any other did, which has to be replaced
+	sweepTime = 5 * time.Second        // until all it left behind has gone
 )
 
 // process is the leader of an action's session, and through it all that the
@@ -109,13 +110,14 @@ func (p *process) signal(s syscall.Signal) error {
 
 // ending finds out how the process, which has ended, did so. Of a child the
 // kernel keeps it until reap is called. Of another's child it is noted by the
-// keeper, or told by the kernel (from Linux 6.15 on) to who holds a pidfd.
-func (p *process) ending(ctx context.Context, notes exits) ending {
+// keeper, or told by the kernel (from Linux 6.15 on) to who holds a pidfd. What
+// cannot be learned within patience is not known.
+func (p *process) ending(ctx context.Context, notes exits, patience time.Duration) ending {
 	if p.own {
 		_, e, _ := peek(p.PID) // without a PID it is the zero ending, which says "not known"
 		return e
 	}
-	ctx, cancel := context.WithTimeout(ctx, learnTime)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		if e, ok := notes.read(p.identity); ok {
@@ -127,9 +129,12 @@ func (p *process) ending(ctx context.Context, notes exits) ending {
 		if e, ok := p.told(); ok {
 			return e
 		}
+		if e, ok := p.unreaped(); ok {
+			return e
+		}
 		select {
 		case <-ctx.Done():
-			return p.unreaped()
+			return ending{}
 		case <-time.After(2 * time.Millisecond):
 		}
 	}
@@ -150,12 +155,12 @@ func (p *process) told() (e ending, ok bool) {
 	return e, ok && err == nil
 }
 
-// unreaped is what can be seen of a process whose parent does not reap it. A
-// zero is no answer: the kernel shows one also to who may not know.
-func (p *process) unreaped() ending {
+// unreaped looks at the process while its parent has not reaped it yet. A zero
+// is no answer: the kernel shows one also to who may not know.
+func (p *process) unreaped() (e ending, ok bool) {
 	s, err := readStat(p.PID)
-	if err != nil || s.ticks != p.Ticks || s.status == 0 {
-		return ending{}
+	if err != nil || s.ticks != p.Ticks || s.state != 'Z' || s.status == 0 {
+		return ending{}, false
 	}
-	return endingOf(s.status)
+	return endingOf(s.status), true
 }

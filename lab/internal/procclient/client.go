@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
@@ -178,13 +179,20 @@ func (c *Client) RestartSupervisor(ctx context.Context) error {
 }
 
 // again is once for calls that may be repeated: one whose answer was lost,
-// because the supervisor died meanwhile, is made once more.
+// because the supervisor died meanwhile, is made again. A supervisor that dies
+// may take in a connection, and lose it, more than once.
 func (c *Client) again(ctx context.Context, method string, params, result any) error {
-	err := c.once(ctx, method, params, result)
-	if ctx.Err() == nil && isLost(err) {
-		err = c.once(ctx, method, params, result)
+	for deadline := time.Now().Add(rpc.Patience); ; {
+		err := c.once(ctx, method, params, result)
+		if !isLost(err) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(reconnect):
+		}
 	}
-	return err
 }
 
 func (c *Client) once(ctx context.Context, method string, params, result any) error {

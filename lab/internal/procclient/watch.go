@@ -14,7 +14,8 @@ import (
 // maxLine is how long one line of the event stream may be, in bytes.
 const maxLine = 1 << 20
 
-// reconnect is the pause before a stream that ended is taken up again.
+// reconnect is the pause before a call whose answer was lost is made again, and
+// a stream that ended taken up.
 const reconnect = 10 * time.Millisecond
 
 // Watch calls each for every change of state after the position after, in

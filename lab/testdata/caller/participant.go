@@ -20,6 +20,7 @@ type participant struct {
 
 	mu     sync.Mutex
 	record record
+	tracks []*webrtc.TrackRemote
 }
 
 // record counts what a client library tells an application that shows its
@@ -71,6 +72,7 @@ func (p *participant) callbacks() *lksdk.RoomCallback {
 		},
 		ParticipantCallback: lksdk.ParticipantCallback{
 			OnTrackSubscribed: func(track *webrtc.TrackRemote, _ *lksdk.RemoteTrackPublication, _ *lksdk.RemoteParticipant) {
+				p.note(func(*record) { p.tracks = append(p.tracks, track) })
 				p.reads.Go(func() { p.listen(track) })
 			},
 			OnTrackUnsubscribed: func(*webrtc.TrackRemote, *lksdk.RemoteTrackPublication, *lksdk.RemoteParticipant) {
@@ -114,5 +116,10 @@ func (p *participant) told() record {
 // leave leaves the room and waits until nothing more is heard.
 func (p *participant) leave() {
 	p.room.Disconnect()
+	p.note(func(*record) {
+		for _, track := range p.tracks { // while it reconnects in vain, the library ends no read
+			_ = track.SetReadDeadline(time.Now())
+		}
+	})
 	p.reads.Wait()
 }

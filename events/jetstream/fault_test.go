@@ -1,0 +1,263 @@
+package jetstream_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/events/jetstream"
+	"github.com/matryer/is"
+)
+
+// TestKilledWhilePublishing kills the server again and again while events are
+// published: none that was acknowledged is missing.
+func TestKilledWhilePublishing(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	server := newServerProcess(t)
+	server.start()
+	bus := server.connect()
+	live := listen(t, bus, events.Subscription{Name: "live"})
+
+	ctx, stop := context.WithCancel(t.Context())
+	acked := make(chan int, 100_000)
+	go func() {
+		defer close(acked)
+		for i := 0; ctx.Err() == nil; i++ {
+			e, err := events.New(events.JobStateChanged, "/lab/n/test", "e", map[string]int{"n": i})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			// A publish that is under way at the end is brought to its end.
+			if err := bus.Publish(context.WithoutCancel(ctx), e); err != nil {
+				t.Errorf("publish %d: %v", i, err)
+				return
+			}
+			acked <- i
+		}
+	}()
+	for range 3 {
+		for before := len(acked); len(acked) < before+50; {
+			<-time.After(time.Millisecond)
+		}
+		server.kill()
+		server.start()
+		down := time.Now()
+		for before := len(acked); len(acked) == before; {
+			<-time.After(time.Millisecond)
+		}
+		t.Logf("published again %v after the start of a server", time.Since(down))
+	}
+	stop()
+	count := 0
+	for range acked {
+		count++
+	}
+	all := listen(t, bus, events.Subscription{From: events.FromAll})
+	for i := range count {
+		expect(t, all, i)
+	}
+	seen := map[int]bool{}
+	for len(seen) < count {
+		select {
+		case n := <-live:
+			is.Equal(seen[n], false) // within one process not even the same twice
+			seen[n] = true
+		case <-time.After(patience):
+			t.Fatalf("%d of %d events came", len(seen), count)
+		}
+	}
+}
+
+// TestConsumerDeleted deletes what subscriptions have on the server: they go on
+// with neither a gap nor a repetition.
+func TestConsumerDeleted(t *testing.T) {
+	t.Parallel()
+	url := embedded(t)
+	for name, sub := range map[string]events.Subscription{
+		"ephemeral":           {},
+		"ephemeral from all":  {From: events.FromAll},
+		"ephemeral from last": {From: events.FromLast},
+		"durable":             {Name: "durable"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node := strings.ReplaceAll(name, " ", "_")
+			bus := connect(t, url, node)
+			_, js := admin(t, url)
+			deleteConsumers := func() {
+				names := consumerNames(t, js, node)
+				for _, consumer := range names {
+					if err := js.DeleteConsumer(t.Context(), "HERO", consumer); err != nil {
+						t.Error(err)
+					}
+				}
+				if len(names) != 1 {
+					t.Errorf("consumers are %q", names)
+				}
+			}
+			got := listen(t, bus, sub)
+			deleteConsumers()
+			publish(t, bus, event(t, "e", 0), event(t, "e", 1))
+			expect(t, got, 0, 1)
+			deleteConsumers()
+			publish(t, bus, event(t, "e", 2), event(t, "e", 3))
+			expect(t, got, 2, 3)
+			publish(t, bus, event(t, "e", 4))
+			expect(t, got, 4)
+		})
+	}
+}
+
+// TestStreamDeleted deletes the stream: publishing and subscribing go on with
+// another one.
+func TestStreamDeleted(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	url := embedded(t)
+	bus := connect(t, url, "n")
+	_, js := admin(t, url)
+	ephemeral, durable := listen(t, bus, events.Subscription{}), listen(t, bus, events.Subscription{Name: "durable"})
+	publish(t, bus, event(t, "e", 0), event(t, "e", 1))
+	expect(t, ephemeral, 0, 1)
+	expect(t, durable, 0, 1)
+	is.NoErr(js.DeleteStream(t.Context(), "HERO"))
+	began := time.Now()
+	publish(t, bus, event(t, "e", 2), event(t, "e", 3), event(t, "e", 4))
+	expect(t, ephemeral, 2, 3, 4)
+	expect(t, durable, 2, 3, 4)
+	is.True(time.Since(began) < 5*time.Second)
+}
+
+// TestRestartKeepsPosition restarts the server, in good order and with a kill.
+func TestRestartKeepsPosition(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(*serverProcess){
+		"stop": (*serverProcess).stop,
+		"kill": (*serverProcess).kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			server := newServerProcess(t)
+			server.start()
+			bus := server.connect()
+			sub := events.Subscription{Name: "durable"}
+			durable, leave := listenUntil(t, bus, sub)
+			ephemeral := listen(t, bus, events.Subscription{})
+			publish(t, bus, event(t, "e", 0), event(t, "e", 1))
+			expect(t, durable, 0, 1)
+			expect(t, ephemeral, 0, 1)
+			end(server)
+			server.start()
+			publish(t, bus, event(t, "e", 2))
+			expect(t, durable, 2)
+			expect(t, ephemeral, 2)
+			leave()
+			publish(t, bus, event(t, "e", 3))
+			end(server)
+			server.start()
+			again := listen(t, server.connect(), sub)
+			publish(t, bus, event(t, "e", 4))
+			first := <-again
+			if name == "kill" && first == 2 { // its acknowledgement may be lost
+				first = <-again
+			}
+			is.New(t).Equal(first, 3)
+			expect(t, again, 4)
+			expect(t, ephemeral, 3, 4)
+		})
+	}
+}
+
+// TestAbsentAtStart connects before there is a server.
+func TestAbsentAtStart(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	server := newServerProcess(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	_, err := jetstream.Connect(ctx, jetstream.Options{URL: server.url(), Node: "n"})
+	is.True(errors.Is(err, context.DeadlineExceeded))
+	is.True(!strings.Contains(err.Error(), "secret"))
+	is.True(strings.Contains(err.Error(), fmt.Sprint(server.port))) // it says where nobody is
+
+	connected := make(chan *jetstream.Bus, 1)
+	go func() {
+		bus, err := jetstream.Connect(t.Context(), jetstream.Options{URL: server.url(), Node: "n"})
+		if err != nil {
+			t.Error(err)
+		}
+		connected <- bus
+	}()
+	server.start()
+	bus := <-connected
+	publish(t, bus, event(t, "e", 0))
+	is.NoErr(bus.Close())
+}
+
+// TestCredentials has the server refuse ours from the start, and later.
+func TestCredentials(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	server := newServerProcess(t)
+	server.start()
+	bus := server.connect()
+	got := listen(t, bus, events.Subscription{})
+	publish(t, bus, event(t, "e", 0))
+	for _, url := range []string{
+		jetstream.ServerURL(user, "wrong-and-secret", server.port),
+		jetstream.ServerURL("nobody", password, server.port),
+		fmt.Sprintf("nats://a-secret-token@127.0.0.1:%d", server.port),
+		fmt.Sprintf("127.0.0.1:%d", server.port),
+	} {
+		began := time.Now()
+		_, err := jetstream.Connect(t.Context(), jetstream.Options{URL: url, Node: "n", Log: logger(t)})
+		is.True(errors.Is(err, jetstream.ErrUnauthorized))
+		is.True(!strings.Contains(err.Error(), "secret"))
+		is.True(time.Since(began) < time.Second)
+	}
+
+	server.kill()
+	rotated := *server
+	rotated.password = "another"
+	rotated.start()
+	eventually(t, "refusal", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		return errors.Is(bus.Publish(ctx, event(t, "e", -1)), jetstream.ErrUnauthorized)
+	})
+	rotated.kill()
+	server.start()
+	eventually(t, "return", func() bool { return bus.Publish(t.Context(), event(t, "e", 1)) == nil })
+	expect(t, got, 0, 1)
+}
+
+// TestFullDisk fills the disk under the server and frees it. JetStream stops
+// answering then, and only a restart mends it: the server does that itself.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	server := newServerProcess(t)
+	server.start()
+	bus := server.connect()
+	got := listen(t, bus, events.Subscription{Name: "durable"})
+	publish(t, bus, event(t, "e", 0))
+	expect(t, got, 0)
+	is.Equal(server.tell("health"), "<nil>")
+	is.Equal(server.tell("full"), "<nil>")
+	began := time.Now()
+	is.True(bus.Publish(t.Context(), event(t, "e", -1)) != nil)
+	is.True(time.Since(began) < 5*time.Second)
+	eventually(t, "bad health", func() bool { return server.tell("health") != "<nil>" })
+	t.Logf("bad health after %v", time.Since(began))
+	is.Equal(server.tell("free"), "<nil>")
+	began = time.Now()
+	eventually(t, "recovery", func() bool { return bus.Publish(t.Context(), event(t, "e", 1)) == nil })
+	t.Logf("publishes again %v after the disk was freed", time.Since(began))
+	expect(t, got, 1)
+}

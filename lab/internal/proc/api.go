@@ -1,0 +1,270 @@
+//go:build linux
+
+package proc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
+	"github.com/creachadair/jrpc2"
+)
+
+// defaultContext keeps the secrets that are stored without a context.
+const defaultContext = "core"
+
+// The bounds of logs.tail.
+const (
+	defaultLines = 100
+	mostLines    = 10_000
+)
+
+// api is the service that the supervisor offers on its socket.
+func (s *supervisor) api() rpc.Service {
+	return rpc.Service{
+		Name: Name, Version: s.cfg.Version, Health: s.health,
+		Methods: map[string]jrpc2.Handler{
+			"service.set":     rpc.Method(s.setService),
+			"service.get":     rpc.Method(s.getService),
+			"service.list":    rpc.Method(s.listServices),
+			"service.delete":  rpc.Method(s.deleteService),
+			"service.status":  rpc.Method(s.serviceStatus),
+			"service.start":   rpc.Method(s.startService),
+			"service.stop":    rpc.Method(s.stopService),
+			"service.restart": rpc.Method(s.restartService),
+			"service.kill":    rpc.Method(s.killService),
+			"service.why":     rpc.Method(s.serviceWhy),
+			"action.set":      rpc.Method(s.setAction),
+			"action.get":      rpc.Method(s.getAction),
+			"job.list":        rpc.Method(s.listJobs),
+			"logs.tail":       rpc.Method(s.tailLogs),
+			"secrets.create":  rpc.Method(s.createSecret),
+			"secrets.set":     rpc.Method(s.setSecret),
+			"secrets.get":     rpc.Method(s.getSecret),
+			"secrets.list":    rpc.Method(s.listSecrets),
+			"secrets.delete":  rpc.Method(s.deleteSecret),
+			"system.info":     rpc.Method(s.info),
+			"system.shutdown": rpc.Method(s.shutdown),
+			"system.restart":  rpc.Method(s.restart),
+		},
+		Routes: map[string]http.Handler{"GET /events": http.HandlerFunc(s.stream)},
+	}
+}
+
+// answer gives err the code by which callers know it.
+func answer(err error) error {
+	for code, sentinel := range map[jrpc2.Code]error{
+		procclient.CodeNotFound: plugin.ErrNotFound, procclient.CodeExists: plugin.ErrExists,
+		procclient.CodeLeaving: procclient.ErrShuttingDown,
+	} {
+		if errors.Is(err, sentinel) {
+			return jrpc2.Errorf(code, "%s", err)
+		}
+	}
+	return err
+}
+
+func refuse(err error) error { return jrpc2.Errorf(jrpc2.InvalidParams, "%s", err) }
+
+// find returns a registered service.
+func (s *supervisor) find(name string) (*service, error) {
+	if svc := s.services[name]; svc != nil {
+		return svc, nil
+	}
+	return nil, fmt.Errorf("service %s: %w", name, plugin.ErrNotFound)
+}
+
+// change has fn change a service, and what follows from it done.
+func (s *supervisor) change(ctx context.Context, name string, fn func(*service) error) (bool, error) {
+	err := s.do(ctx, func(context.Context) error {
+		svc, err := s.find(name)
+		if err != nil {
+			return err
+		}
+		return fn(svc)
+	})
+	return err == nil, answer(err)
+}
+
+// read has fn look at a service.
+func (s *supervisor) read(ctx context.Context, name string, fn func(*service) error) error {
+	return answer(s.ask(ctx, func() error {
+		svc, err := s.find(name)
+		if err != nil {
+			return err
+		}
+		return fn(svc)
+	}))
+}
+
+func (s *supervisor) health(ctx context.Context) error {
+	return s.ask(ctx, func() error { return s.storeError })
+}
+
+func (s *supervisor) setService(ctx context.Context, p procclient.SetService) (bool, error) {
+	if err := Validate(p.Spec); err != nil {
+		return false, refuse(err)
+	}
+	err := s.do(ctx, func(context.Context) error {
+		svc := s.services[p.Spec.Name]
+		if svc == nil {
+			svc = &service{registration: registration{Wanted: plugin.WantStop}}
+			s.services[p.Spec.Name] = svc
+		}
+		svc.register(p.Spec)
+		return nil
+	})
+	return err == nil, answer(err)
+}
+
+func (s *supervisor) setAction(ctx context.Context, p procclient.SetAction) (bool, error) {
+	return s.change(ctx, p.Service, func(svc *service) error {
+		spec := svc.Spec
+		spec.Actions = slices.Clone(spec.Actions)
+		i := slices.IndexFunc(spec.Actions, func(a plugin.Action) bool { return a.Name == p.Action.Name })
+		if i < 0 {
+			spec.Actions = append(spec.Actions, p.Action)
+		} else {
+			spec.Actions[i] = p.Action
+		}
+		if err := Validate(spec); err != nil {
+			return refuse(err)
+		}
+		svc.register(spec)
+		return nil
+	})
+}
+
+func (s *supervisor) getService(ctx context.Context, p procclient.Name) (got procclient.Service, err error) {
+	err = s.read(ctx, p.Name, func(svc *service) error {
+		got = procclient.Service{Spec: svc.Spec, Status: svc.status(time.Now())}
+		return nil
+	})
+	return got, err
+}
+
+func (s *supervisor) serviceStatus(ctx context.Context, p procclient.Name) (plugin.ServiceStatus, error) {
+	got, err := s.getService(ctx, p)
+	return got.Status, err
+}
+
+func (s *supervisor) getAction(ctx context.Context, p procclient.ActionName) (got procclient.Action, err error) {
+	err = s.read(ctx, p.Service, func(svc *service) error {
+		u := svc.unit(p.Action)
+		if u == nil {
+			return fmt.Errorf("action %s of service %s: %w", p.Action, p.Service, plugin.ErrNotFound)
+		}
+		got.Status = u.status(time.Now())
+		if got.Spec = u.record.Spec; u.spec != nil {
+			got.Spec = *u.spec
+		}
+		return nil
+	})
+	return got, err
+}
+
+func (s *supervisor) listServices(ctx context.Context) ([]plugin.ServiceStatus, error) {
+	list := []plugin.ServiceStatus{}
+	err := s.ask(ctx, func() error {
+		for _, svc := range s.sorted() {
+			list = append(list, svc.status(time.Now()))
+		}
+		return nil
+	})
+	return list, err
+}
+
+func (s *supervisor) listJobs(ctx context.Context, p procclient.Jobs) ([]procclient.Job, error) {
+	list := []procclient.Job{}
+	err := s.ask(ctx, func() error {
+		for _, svc := range s.sorted() {
+			for _, u := range svc.units {
+				if u.ID != "" && (p.Service == "" || p.Service == svc.Spec.Name) {
+					list = append(list, u.job(time.Now()))
+				}
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
+// serviceWhy says in words how each action stands and how its last process
+// ended.
+func (s *supervisor) serviceWhy(ctx context.Context, p procclient.Name) (string, error) {
+	var out strings.Builder
+	err := s.read(ctx, p.Name, func(svc *service) error {
+		now := time.Now()
+		fmt.Fprintf(&out, "%s: wanted: %s, state: %s\n", svc.Spec.Name, svc.Wanted, svc.status(now).State)
+		for _, u := range svc.units {
+			fmt.Fprintf(&out, "%s: %s", u.Action, u.State)
+			if why := u.why(now); why != "" {
+				fmt.Fprintf(&out, ", %s", why)
+			}
+			if !u.Ended.IsZero() {
+				fmt.Fprintf(&out, "; last ended at %s with %s", u.Ended.Local().Format(time.DateTime), u.last())
+			}
+			fmt.Fprintln(&out)
+		}
+		return nil
+	})
+	return out.String(), err
+}
+
+// last says how the last process that ended did.
+func (u *unit) last() string {
+	switch {
+	case u.ExitCode != nil:
+		return fmt.Sprintf("code %d", *u.ExitCode)
+	case u.Signal != "":
+		return u.Signal
+	}
+	return "nobody knows what"
+}
+
+func (s *supervisor) tailLogs(ctx context.Context, p procclient.Tail) ([]string, error) {
+	var actions []string
+	err := s.read(ctx, p.Service, func(svc *service) error {
+		for _, u := range svc.units {
+			if p.Action == "" || p.Action == u.Action {
+				actions = append(actions, u.Action)
+			}
+		}
+		if p.Action != "" && len(actions) == 0 {
+			return fmt.Errorf("action %s of service %s: %w", p.Action, p.Service, plugin.ErrNotFound)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if p.Lines < 0 || p.Lines > mostLines {
+		return nil, refuse(fmt.Errorf("lines: %d is not between 0 and %d", p.Lines, mostLines))
+	}
+	values, err := s.store.secretValues(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := []string{}
+	for _, action := range actions {
+		lines, err := tail(s.files.log(p.Service, action), cmp.Or(p.Lines, defaultLines), values)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range lines {
+			if p.Action == "" && len(actions) > 1 {
+				line = "[" + action + "] " + line
+			}
+			all = append(all, line)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,194 @@
+//go:build linux
+
+package proc
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+)
+
+// canStart refuses to start what is about to go.
+func (s *supervisor) canStart(svc *service) error {
+	if s.leave != nil {
+		return procclient.ErrShuttingDown
+	}
+	if svc.Deleting {
+		return fmt.Errorf("service %s is being deleted: %w", svc.Spec.Name, plugin.ErrNotFound)
+	}
+	return nil
+}
+
+func (s *supervisor) startService(ctx context.Context, p procclient.Name) (bool, error) {
+	return s.change(ctx, p.Name, func(svc *service) error {
+		if err := s.canStart(svc); err != nil {
+			return err
+		}
+		if svc.Wanted != plugin.WantStart || !svc.ForcedAt.IsZero() {
+			svc.Wanted, svc.ForcedAt, svc.dirty = plugin.WantStart, time.Time{}, true
+		}
+		if svc.Cycling {
+			return nil // it is on its way down, to be started anew
+		}
+		if !svc.alive() {
+			s.startAnew(svc)
+			return nil
+		}
+		for _, u := range svc.units {
+			if u.proc == nil && u.State != plugin.Succeeded {
+				s.await(u)
+			}
+		}
+		return nil
+	})
+}
+
+func (s *supervisor) stopService(ctx context.Context, p procclient.Stop) (bool, error) {
+	return s.change(ctx, p.Name, func(svc *service) error {
+		s.wantDown(svc, p.Force)
+		return nil
+	})
+}
+
+func (s *supervisor) deleteService(ctx context.Context, p procclient.Stop) (bool, error) {
+	return s.change(ctx, p.Name, func(svc *service) error {
+		s.wantDown(svc, p.Force)
+		svc.Deleting = true
+		return nil
+	})
+}
+
+// wantDown records that the service is not wanted, and with force that from
+// now on it may not drain.
+func (s *supervisor) wantDown(svc *service, force bool) {
+	svc.Wanted, svc.Cycling, svc.dirty = plugin.WantStop, false, true
+	if force && svc.ForcedAt.IsZero() {
+		svc.ForcedAt = time.Now()
+	}
+}
+
+func (s *supervisor) restartService(ctx context.Context, p procclient.Name) (bool, error) {
+	return s.change(ctx, p.Name, func(svc *service) error {
+		if err := s.canStart(svc); err != nil {
+			return err
+		}
+		svc.Wanted, svc.Cycling, svc.ForcedAt, svc.dirty = plugin.WantStart, true, time.Time{}, true
+		return nil
+	})
+}
+
+func (s *supervisor) killService(ctx context.Context, p procclient.ActionName) (bool, error) {
+	return s.change(ctx, p.Service, func(svc *service) error {
+		found := p.Action == ""
+		for _, u := range svc.units {
+			if p.Action != "" && u.Action != p.Action {
+				continue
+			}
+			found = true
+			if u.proc != nil {
+				s.kill(u, "killed on request")
+			}
+		}
+		if !found {
+			return fmt.Errorf("action %s of service %s: %w", p.Action, p.Service, plugin.ErrNotFound)
+		}
+		return nil
+	})
+}
+
+func (s *supervisor) info(ctx context.Context) (info procclient.Info, err error) {
+	err = s.ask(ctx, func() error {
+		info = procclient.Info{
+			PID: os.Getpid(), KeeperPID: s.keeper, Version: s.cfg.Version,
+			Socket: s.cfg.Paths.Socket(Name), StartedAt: s.began, Leaving: s.leave != nil,
+		}
+		return nil
+	})
+	return info, err
+}
+
+// shutdown makes everything go down; once it is, the supervisor ends.
+func (s *supervisor) shutdown(ctx context.Context, p procclient.Shutdown) (bool, error) {
+	err := s.do(ctx, func(context.Context) error {
+		if s.leave != nil && (s.leave.Force || !p.Force) {
+			return nil // it is under way
+		}
+		s.leave = &leaving{Force: p.Force, Last: slices.Clone(p.Last), At: time.Now(), Boot: s.boot}
+		s.leaveChanged = true
+		return nil
+	})
+	return err == nil, answer(err)
+}
+
+// restart makes place for a new supervisor, under a keeper that has replaced
+// its program as well.
+func (s *supervisor) restart(ctx context.Context) (bool, error) {
+	err := s.do(ctx, func(context.Context) error {
+		s.end, s.ended = ErrRestart, true
+		return nil
+	})
+	return err == nil, answer(err)
+}
+
+// orphaned makes the supervisor end in order to become the keeper.
+func (s *supervisor) orphaned() {
+	s.post(func(context.Context) { s.end, s.ended = errOrphaned, true })
+}
+
+// named is the context that a secret belongs to.
+func named(context string) string {
+	if context == "" {
+		return defaultContext
+	}
+	return context
+}
+
+func (s *supervisor) createSecret(ctx context.Context, p procclient.Secret) (bool, error) {
+	if err := checkSecret(p); err != nil {
+		return false, refuse(err)
+	}
+	err := s.store.createSecret(ctx, named(p.Context), p.Name, p.Value)
+	return err == nil, answer(err)
+}
+
+func (s *supervisor) setSecret(ctx context.Context, p procclient.Secret) (bool, error) {
+	if err := checkSecret(p); err != nil {
+		return false, refuse(err)
+	}
+	err := s.store.setSecret(ctx, named(p.Context), p.Name, p.Value)
+	return err == nil, answer(err)
+}
+
+func (s *supervisor) getSecret(ctx context.Context, p procclient.Secret) (string, error) {
+	value, err := s.store.getSecret(ctx, named(p.Context), p.Name)
+	return value, answer(err)
+}
+
+func (s *supervisor) listSecrets(ctx context.Context, p procclient.SecretContext) ([]string, error) {
+	names, err := s.store.listSecrets(ctx, named(p.Context))
+	return names, answer(err)
+}
+
+func (s *supervisor) deleteSecret(ctx context.Context, p procclient.Secret) (bool, error) {
+	err := s.store.deleteSecret(ctx, named(p.Context), p.Name)
+	return err == nil, answer(err)
+}
+
+// checkSecret refuses what could not be found again, or is no secret.
+func checkSecret(p procclient.Secret) error {
+	var errs problems
+	errs.name("name", p.Name)
+	errs.name("context", named(p.Context))
+	if p.Value == "" {
+		errs.add("value", "is empty")
+	}
+	if len(errs) > 0 {
+		return errs[0]
+	}
+	return nil
+}

@@ -1,0 +1,149 @@
+//go:build linux
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"github.com/google/uuid"
+	"golang.org/x/sys/unix"
+)
+
+// defaultPath is the PATH of a process where neither its action nor the
+// supervisor has one.
+const defaultPath = "/usr/local/bin:/usr/bin:/bin"
+
+// spawn starts the process of an action. The job is on disk before there is a
+// process, and the process carries the job's ID: should the supervisor die
+// right after the fork, the next one finds it by that.
+func (s *supervisor) spawn(ctx context.Context, u *unit) {
+	before := u.record
+	u.record = record{
+		Service: before.Service, Action: before.Action, State: before.State,
+		ID: uuid.NewString(), Spec: *u.spec, identity: identity{Boot: s.boot}, Spawning: true, Started: time.Now(),
+		Ended: before.Ended, ExitCode: before.ExitCode, Signal: before.Signal,
+		Restarts: before.Restarts, Streak: before.Streak,
+	}
+	out, size, err := openLog(s.files.log(u.Service, u.Action))
+	if err == nil {
+		defer out.Close()
+		u.LogFrom = size
+	}
+	u.dirty = true
+	if s.flush(ctx) != nil {
+		u.record = before
+		return
+	}
+	if err == nil {
+		err = s.fork(u, out)
+	}
+	if err != nil {
+		u.Spawning = false
+		s.failed(u, "start: "+err.Error())
+		return
+	}
+	s.begin(ctx, u)
+}
+
+// fork starts the unit's process and takes hold of it.
+func (s *supervisor) fork(u *unit, out *os.File) error {
+	spec := u.record.Spec
+	dir := spec.Cwd
+	if dir == "" {
+		dir = s.cfg.Paths.Var(u.Service)
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	pid, fd, err := startProcess(spec.Command[0], spec.Command, dir, s.environ(u), []*os.File{null, out, out})
+	if err != nil {
+		return err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil { // lets the runtime poll it
+		return errors.Join(fmt.Errorf("watch PID %d: %w", pid, err), unix.Kill(pid, unix.SIGKILL))
+	}
+	st, err := readStat(pid) // our child: there until we reap it
+	if err != nil {
+		return errors.Join(fmt.Errorf("look at PID %d: %w", pid, err), unix.Kill(pid, unix.SIGKILL))
+	}
+	u.Spawning, u.PID, u.Ticks, u.Started = false, pid, st.ticks, time.Now()
+	u.proc = hold(u.identity, u.ID, fd, s.spare)
+	u.proc.own = true
+	return nil
+}
+
+// environ is the environment of the unit's process: what its action declares,
+// where the installation is, and the job's ID; nothing of the supervisor's.
+func (s *supervisor) environ(u *unit) []string {
+	vars := s.cfg.Paths.Env()
+	vars["PATH"] = os.Getenv("PATH")
+	if vars["PATH"] == "" {
+		vars["PATH"] = defaultPath
+	}
+	maps.Copy(vars, u.record.Spec.Env)
+	vars[jobVariable] = u.ID
+	env := make([]string, 0, len(vars))
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
+		env = append(env, name+"="+vars[name])
+	}
+	return env
+}
+
+// begin looks after a process from now on, whether just started or adopted.
+func (s *supervisor) begin(ctx context.Context, u *unit) {
+	u.dirty, u.killed, u.probed, u.ready = true, "", "", false
+	if u.State != plugin.Stopping && !u.EverReady {
+		s.move(u, plugin.Starting, "")
+	}
+	proc, patience := u.proc, hurryTime
+	if u.oneshot() {
+		patience = learnTime
+	}
+	s.others.Go(func() { s.watch(ctx, u, proc, patience) })
+	s.probe(ctx, u)
+	_ = s.flush(ctx) // kept in storeError, and tried again
+}
+
+// watch waits for the end of a process, clears away what it left behind, and
+// reports.
+func (s *supervisor) watch(ctx context.Context, u *unit, proc *process, patience time.Duration) {
+	if !proc.wait() {
+		return
+	}
+	stray := proc.sweep(ctx)
+	how := proc.ending(ctx, s.files.exits(), patience)
+	if ctx.Err() != nil {
+		return // cut short: the next supervisor looks into it
+	}
+	s.post(func(ctx context.Context) { s.exited(ctx, u, how, stray) })
+}
+
+// openLog opens the output file of an action for appending and returns how
+// long it is.
+func openLog(path string) (*os.File, int64, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, 0, err
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}

@@ -1,0 +1,176 @@
+//go:build linux
+
+package proc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// predecessorTime is how long a supervisor waits for the last one to go.
+	predecessorTime = 10 * time.Second
+	// tidyEvery is how often output files are looked at.
+	tidyEvery = time.Second
+	// noteAge is how long the keeper's note of an exit is kept that nobody
+	// seems to ask for.
+	noteAge = time.Minute
+)
+
+// errOrphaned ends a supervisor whose keeper has died.
+var errOrphaned = errors.New("the keeper has died")
+
+// Supervise is the supervisor, which only a keeper starts. It runs until ctx
+// ends or the process gets SIGTERM or SIGINT, which leave the processes of the
+// services alone, or until system.shutdown has stopped them all; then it
+// returns nil. Its caller exits with [ExitCode] of what it returns.
+//
+// When its keeper dies Supervise does not return: it replaces the program of
+// this process by that of the keeper. All it started are its children still.
+func Supervise(ctx context.Context, cfg Config) error {
+	keeper, err := strconv.Atoi(take(keeperVariable))
+	if err != nil || len(cfg.Command) == 0 {
+		return fmt.Errorf("%w: only a keeper starts it", ErrBroken)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	undo, err := shieldChildren()
+	if err != nil {
+		return err
+	}
+	defer undo()
+	files, err := prepare(cfg.Paths)
+	if err != nil {
+		return err
+	}
+	s := &supervisor{
+		cfg: cfg, log: cfg.Log.With("process", "supervisor"), files: files, began: time.Now(),
+		fresh: take(freshVariable) != "", keeper: keeper, spare: []int{os.Getpid(), keeper},
+		inbox: make(chan func(context.Context)), stopped: make(chan struct{}), news: new(news),
+	}
+	if s.boot, err = bootID(); err != nil {
+		return err
+	}
+	err = s.alone(ctx)
+	if errors.Is(err, errOrphaned) {
+		return takeOver(ctx, cfg, files, s.log)
+	}
+	return err
+}
+
+// alone runs the supervisor once it is the only one.
+func (s *supervisor) alone(ctx context.Context) (err error) {
+	only, err := lock(ctx, s.files.supervisorLock(), predecessorTime)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("wait for the last supervisor to end: %w", err)
+	}
+	defer func() { err = errors.Join(err, only.release()) }()
+	if s.store, err = openStore(ctx, s.files.store()); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.store.close()) }()
+
+	life, end := context.WithCancel(ctx)
+	defer end()
+	group, life := errgroup.WithContext(life)
+	group.Go(func() error {
+		defer end()
+		return s.run(life, func() {
+			group.Go(func() error { return s.api().Serve(life, s.cfg.Paths.Socket(Name), nil) })
+			group.Go(func() error { return s.watchKeeper(life) })
+			group.Go(func() error { s.tidy(life); return nil })
+		})
+	})
+	return group.Wait()
+}
+
+// watchKeeper waits for the death of the keeper.
+func (s *supervisor) watchKeeper(ctx context.Context) error {
+	fd, err := unix.PidfdOpen(s.keeper, unix.PIDFD_NONBLOCK)
+	if os.Getppid() != s.keeper || errors.Is(err, unix.ESRCH) {
+		if err == nil {
+			err = unix.Close(fd)
+		}
+		s.orphaned()
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("watch the keeper: %w", err)
+	}
+	parent := hold(identity{PID: s.keeper}, "", fd, nil)
+	defer context.AfterFunc(ctx, parent.close)()
+	if parent.wait() {
+		s.orphaned()
+	}
+	return nil
+}
+
+// takeOver makes this process, whose keeper has died, the keeper; unless there
+// is a new one already, which has its own supervisor waiting.
+func takeOver(ctx context.Context, cfg Config, files layout, log *slog.Logger) error {
+	lock, err := lock(ctx, files.keeperLock(), 0)
+	if errors.Is(err, errLocked) {
+		log.Info("keeper died, another is there already")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	log.Warn("keeper died, take its place")
+	return errors.Join(becomeKeeper(cfg, lock), lock.release())
+}
+
+// tidy keeps the output files and the notes of exits small until ctx ends.
+func (s *supervisor) tidy(ctx context.Context) {
+	limit := s.cfg.LogCap
+	if limit == 0 {
+		limit = defaultLogCap
+	}
+	said := map[string]bool{}
+	complain := func(err error) {
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			s.log.Warn("tidy up", "error", err)
+		}
+	}
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		var logs []string
+		var keep []identity
+		err := s.ask(ctx, func() error {
+			keep = s.awaited()
+			for _, svc := range s.services {
+				for _, u := range svc.units {
+					logs = append(logs, s.files.log(u.Service, u.Action))
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return
+		}
+		complain(s.files.exits().tidy(noteAge, keep))
+		for _, path := range logs {
+			complain(cutLog(path, limit))
+		}
+	}
+}
