@@ -139,7 +139,7 @@ const (
 // service at one revision.
 type ServiceState struct {
 	State        string         `json:"state"`
-	Since        time.Time      `json:"since"`
+	Since        time.Time      `json:"since,omitzero"`
 	Revision     uint64         `json:"revision"` // grows with every state of the entity: drop what is not greater
 	Version      string         `json:"version,omitempty"`
 	URL          string         `json:"url,omitempty"`         // where clients connect

@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -89,5 +90,17 @@ func socketsBelow(t *testing.T, root string) []string {
 			found = append(found, path)
 		}
 	}
+	return found
+}
+
+// filesOfSockets lists the Unix sockets that lie below root, in use or not.
+func filesOfSockets(root string) []string {
+	var found []string
+	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type() == fs.ModeSocket {
+			found = append(found, path)
+		}
+		return nil // what vanishes meanwhile is none
+	})
 	return found
 }

@@ -33,6 +33,7 @@ func TestWrongDesignIsNoticed(t *testing.T) {
 	c.awaitFrames(100)
 	is.NoErr(syscall.Kill(-control.Process.Pid, syscall.SIGKILL)) // a supervisor's restart ends the whole group
 	_ = control.Wait()
+	eventually(t, 5*time.Second, m.isGone)
 	start()
 	m.awaitReady(t)
 	c.awaitFrames(300)
@@ -113,6 +114,15 @@ func (m handMade) awaitReady(t *testing.T) time.Duration {
 		}
 		return nil
 	})
+}
+
+// isGone returns nil once nobody listens on the server's port.
+func (m handMade) isGone() error {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", m.port))
+	if err != nil {
+		return err
+	}
+	return l.Close()
 }
 
 // token signs a join token.

@@ -134,7 +134,11 @@ func serverConfig(o ConfigureOptions, keys map[string]string) any {
 			{Key: "ips", Value: map[string][]string{"includes": {"127.0.0.1/32"}}},
 		}},
 		{Key: "prometheus", Value: map[string]int{"port": o.MetricsPort}},
-		{Key: "logging", Value: yaml.MapSlice{{Key: "level", Value: level}, {Key: "json", Value: true}}},
+		{Key: "logging", Value: yaml.MapSlice{
+			{Key: "level", Value: level},
+			{Key: "json", Value: true},
+			{Key: "component_levels", Value: map[string]string{"api": "warn"}}, // or every look at the rooms is a line
+		}},
 		{Key: "room", Value: yaml.MapSlice{{Key: "auto_create", Value: true}, {Key: "empty_timeout", Value: 300}, {Key: "departure_timeout", Value: 20}}},
 		{Key: "keys", Value: map[string]string{keys[secretKey]: keys[secretSecret]}},
 	}

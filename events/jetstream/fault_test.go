@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -172,6 +174,44 @@ func TestRestartKeepsPosition(t *testing.T) {
 			expect(t, ephemeral, 3, 4)
 		})
 	}
+}
+
+// TestStoreFallsBack has the server come back with less than it had, as one
+// does that does not flush and loses its power.
+func TestStoreFallsBack(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	server := newServerProcess(t)
+	server.start()
+	bus := server.connect()
+	durable, ephemeral := listen(t, bus, events.Subscription{Name: "durable"}), listen(t, bus, events.Subscription{})
+	publish(t, bus, event(t, "e", 0))
+	expect(t, durable, 0)
+	expect(t, ephemeral, 0)
+	server.stop()
+	old := filepath.Join(t.TempDir(), "old")
+	is.NoErr(os.CopyFS(old, os.DirFS(server.dir)))
+	server.start()
+	publish(t, bus, event(t, "e", 1), event(t, "e", 2), event(t, "e", 3))
+	expect(t, durable, 1, 2, 3)
+	expect(t, ephemeral, 1, 2, 3)
+	server.kill()
+	is.NoErr(os.RemoveAll(server.dir))
+	is.NoErr(os.Rename(old, server.dir))
+	server.start()
+	_, js := admin(t, server.url())
+	eventually(t, "return of both subscriptions", func() bool {
+		waiting := 0
+		for _, name := range consumerNames(t, js, "n") {
+			if consumer, err := js.Consumer(t.Context(), "HERO", name); err == nil {
+				waiting += consumer.CachedInfo().NumWaiting
+			}
+		}
+		return waiting == 2
+	})
+	publish(t, bus, event(t, "e", 4))
+	expect(t, durable, 4)
+	expect(t, ephemeral, 4)
 }
 
 // TestAbsentAtStart connects before there is a server.

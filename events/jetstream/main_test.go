@@ -172,7 +172,7 @@ func connect(t *testing.T, url, node string) *jetstream.Bus {
 // admin is a way to the server past the bus.
 func admin(t *testing.T, url string) (*nats.Conn, natsjs.JetStream) {
 	t.Helper()
-	conn, err := nats.Connect(url)
+	conn, err := nats.Connect(url, nats.RetryOnFailedConnect(true), nats.ReconnectWait(20*time.Millisecond), nats.MaxReconnects(-1))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +26,8 @@ const (
 
 	healthEvery = 2 * time.Second
 	healthTries = 3 // in a row that must be bad before the server is restarted
+	// mostHealthTries is where their growth ends when restarts do not help.
+	mostHealthTries = 48
 )
 
 // ServerOptions configures an embedded server. Dir, Port, User and Password are
@@ -85,6 +88,7 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 		return fmt.Errorf("serve bus: %w", err)
 	}
 	defer lock.Close()
+	tries := healthTries
 	for {
 		err := s.start(ctx)
 		if err == nil {
@@ -92,7 +96,7 @@ func (s *Server) run(ctx context.Context, ready func()) error {
 				ready()
 				ready = nil
 			}
-			err = s.watch(ctx)
+			tries, err = s.watch(ctx, tries)
 		}
 		s.stop()
 		if ctx.Err() != nil {
@@ -118,29 +122,31 @@ func (s *Server) Health() error {
 	if status.Status == "ok" {
 		return nil
 	}
-	problems := []error{errors.New("the server is " + status.Status)}
+	var problems []string
 	for _, e := range status.Errors {
-		problems = append(problems, errors.New(e.Error))
+		problems = append(problems, e.Error)
 	}
-	return errors.Join(problems...)
+	return fmt.Errorf("the server is unhealthy: %s", strings.Join(problems, "; "))
 }
 
 var errUnhealthy = errors.New("the server stays unhealthy")
 
-// watch returns when ctx ends or the server does not serve any more.
-func (s *Server) watch(ctx context.Context) error {
-	bad := 0
-	for sleep(ctx, healthEvery) == nil {
-		err := s.Health()
-		if err == nil {
-			bad = 0
+// watch returns when ctx ends or the server has been found unhealthy so many
+// times in a row. It also returns how many times to allow the next server, for
+// which it is more if a restart did not help: clients get something done then.
+func (s *Server) watch(ctx context.Context, tries int) (next int, err error) {
+	next = min(2*tries, mostHealthTries)
+	for bad := 0; bad < tries; {
+		if sleep(ctx, healthEvery) != nil {
+			return next, ctx.Err()
+		}
+		if err = s.Health(); err == nil {
+			bad, tries, next = 0, healthTries, healthTries
 			continue
 		}
-		if bad++; bad >= healthTries {
-			return fmt.Errorf("%w: %w", errUnhealthy, err)
-		}
+		bad++
 	}
-	return ctx.Err()
+	return next, fmt.Errorf("%w: %w", errUnhealthy, err)
 }
 
 func (o ServerOptions) validate() error {

@@ -190,7 +190,7 @@ func tamper(t *testing.T, content []byte) []byte {
 func TestGoModuleProxyOutOfReach(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	env := append(os.Environ(), "GOMODCACHE="+t.TempDir(), "GOFLAGS=-modcacherw", "GOPROXY=http://me:hunter2@127.0.0.1:1")
+	env := append(os.Environ(), "GOMODCACHE="+t.TempDir(), "GOFLAGS=-modcacherw", "GOPROXY=https://me:hunter2@127.0.0.1:1")
 	_, err := acquire(t, binary.Options{Limits: quick, Env: env}, hello())
 	known := wantClass(t, err, binary.NetworkError)
 	is.True(!strings.Contains(known.Message, "hunter2"))

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os/user"
 	"path"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -29,11 +30,12 @@ type toolchain struct {
 
 // forwarded is what the toolchain gets of the environment: where things are,
 // how to reach the module proxy, and whom to trust. Everything else could
-// change what is built, or is none of its business.
+// change what is built, or is none of its business. GOFLAGS is read, and then
+// cut down by [toolchain.harden].
 var forwarded = []string{
 	"PATH", "HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME",
 	"GOPATH", "GOMODCACHE", "GOCACHE", "GOENV", "GOTOOLCHAIN",
-	"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOVCS", "GOAUTH", "NETRC",
+	"GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOFLAGS", "GOVCS", "GOAUTH", "NETRC",
 	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
 	"SSL_CERT_FILE", "SSL_CERT_DIR",
 }
@@ -118,6 +120,7 @@ func (t *toolchain) harden(env map[string]string, want wanted) {
 	if want.os != runtime.GOOS || want.arch != runtime.GOARCH { // GOBIN is for this machine's only
 		delete(env, "GOBIN")
 		env["GOPATH"], env["GOMODCACHE"] = t.bin, t.settings["GOMODCACHE"]
+		t.bin = filepath.Join(t.bin, "bin")
 	}
 	t.setenv(env)
 }

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"syscall"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
@@ -47,19 +46,24 @@ func (a *App) down(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	info, err := procclient.Impatient(paths).Info(ctx)
+	info, err := a.info(ctx, paths)
 	if rpc.IsDown(err) {
-		if !everRan(paths) {
+		left, err := proc.LeftBehind(paths)
+		if err != nil {
+			return err
+		}
+		if !left {
 			a.Say("nothing runs here: there was nothing to stop")
 			return nil
 		}
-		// What a killed supervisor left running has to be adopted to be stopped.
+		// What runs without a supervisor has to be adopted to be stopped in order.
 		if client, _, err = a.ensureSupervisor(ctx, paths, ""); err != nil {
 			return err
 		}
-		info, err = client.Info(ctx)
-	}
-	if err != nil {
+		if info, err = client.Info(ctx); err != nil {
+			return err
+		}
+	} else if err != nil {
 		return err
 	}
 	view, err := a.view(noBus{}, client, a.Media)
@@ -96,12 +100,6 @@ func (a *App) awaitDown(ctx context.Context, paths plugin.Paths, info procclient
 		}
 		return fmt.Errorf("%s is %s", view.Name(), state.State)
 	})
-}
-
-// everRan reports whether there is a supervisor's record of what it ran.
-func everRan(paths plugin.Paths) bool {
-	_, err := os.Stat(filepath.Join(paths.Var("hero_proc"), "hero_proc.db"))
-	return err == nil
 }
 
 func alive(pid int) bool {

@@ -160,13 +160,13 @@ func describe(got events.Acquisition) string {
 }
 
 func stateLine(state events.ServiceState) string {
-	line := state.State
-	if state.State == events.StateDraining {
-		line = fmt.Sprintf("draining, %d participants", state.Participants)
-	} else if state.Reason != "" {
-		line += ": " + state.Reason
+	switch {
+	case state.State == events.StateDraining:
+		return fmt.Sprintf("draining, %d participants", state.Participants)
+	case state.Reason != "":
+		return state.State + ": " + state.Reason
 	}
-	return line
+	return state.State
 }
 
 // await returns with the answer. An answer that got lost, as when a host died

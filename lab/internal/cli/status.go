@@ -58,7 +58,7 @@ func (a *App) report(ctx context.Context) (report, error) {
 	if err != nil {
 		return r, err
 	}
-	info, err := procclient.Impatient(paths).Info(ctx)
+	info, err := a.info(ctx, paths)
 	if err != nil {
 		return r, err
 	}

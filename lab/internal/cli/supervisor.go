@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
@@ -20,7 +21,7 @@ import (
 // once settle among themselves who stays.
 func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build string) (client *procclient.Client, started bool, err error) {
 	client = procclient.New(paths)
-	info, err := procclient.Impatient(paths).Info(ctx)
+	info, err := a.info(ctx, paths)
 	switch {
 	case err == nil && info.Version == a.supervisorVersion(build):
 		return client, false, nil
@@ -59,6 +60,15 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 		return nil, false, hinted(fmt.Errorf("start hero_proc: %w", err), "its log is %s", logFile(paths))
 	}
 	return client, true, nil
+}
+
+// info asks the supervisor who it is. Only where a keeper lives, which is about
+// to have a supervisor, does it wait for one.
+func (a *App) info(ctx context.Context, paths plugin.Paths) (procclient.Info, error) {
+	if proc.Kept(paths) {
+		return procclient.New(paths).Info(ctx)
+	}
+	return procclient.Impatient(paths).Info(ctx)
 }
 
 // supervisorVersion is how a supervisor of this build calls itself.

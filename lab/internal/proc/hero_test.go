@@ -258,7 +258,10 @@ func runs(pid int) bool {
 
 // play is an action that runs a role of the test binary.
 func play(name, role string, args ...string) plugin.Action {
-	return plugin.Action{Name: name, Command: append([]string{self(), "role:" + role}, args...)}
+	return plugin.Action{
+		Name: name, Command: append([]string{self(), "role:" + role}, args...),
+		Env: map[string]string{"GORACE": noNap},
+	}
 }
 
 // oneshot makes a oneshot of an action.

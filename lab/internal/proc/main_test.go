@@ -29,8 +29,16 @@ func TestMain(m *testing.M) {
 			os.Exit(play(os.Args[2:]))
 		}
 	}
+	if err := os.Setenv("GORACE", noNap); err != nil { // for keepers
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
 }
+
+// noNap keeps programs that were built with the race detector from sleeping
+// for a second before they exit.
+const noNap = "atexit_sleep_ms=0"
 
 // roles are the programs that the test binary can be.
 var roles = map[string]func(args []string) int{

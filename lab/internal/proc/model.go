@@ -197,7 +197,7 @@ func (u *unit) status(now time.Time) plugin.ActionStatus {
 		Name: u.Action, State: u.State, Restarts: u.Restarts, ExitCode: u.ExitCode, Why: u.why(now),
 		Ready: u.ready && u.State == plugin.Running || u.oneshot() && u.State == plugin.Succeeded,
 	}
-	if u.proc != nil {
+	if u.proc != nil && u.proc.file != nil {
 		a.PID, a.PGID = u.PID, u.PID // it leads its group
 		a.StartedAt = u.Started.UTC().Format(time.RFC3339Nano)
 	}
@@ -210,7 +210,7 @@ func (u *unit) job(now time.Time) procclient.Job {
 		ID: u.ID, Service: u.Service, Action: u.Action, State: u.State, Restarts: u.Restarts,
 		ExitCode: u.ExitCode, Signal: u.Signal, StartedAt: u.Started, EndedAt: u.Ended, Why: u.why(now),
 	}
-	if u.proc != nil {
+	if u.proc != nil && u.proc.file != nil {
 		j.PID = u.PID
 	}
 	return j

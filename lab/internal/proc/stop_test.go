@@ -156,7 +156,7 @@ func TestWhatAProcessGets(t *testing.T) {
 	t.Parallel()
 	h := up(t)
 	a := oneshot(play("a", "show"))
-	a.Env = map[string]string{"MINE": "yes", "HERO_SOCKET_DIR": "/elsewhere"}
+	a.Env["MINE"], a.Env["HERO_SOCKET_DIR"] = "yes", "/elsewhere"
 	h.set("s", a)
 	h.reaches("s", "a", plugin.Succeeded)
 	lines, err := h.Logs(t.Context(), "s", "a", 100)
@@ -172,7 +172,7 @@ func TestWhatAProcessGets(t *testing.T) {
 	}
 	for _, line := range lines {
 		name, _, _ := strings.Cut(strings.TrimPrefix(line, "env "), "=")
-		if strings.HasPrefix(line, "env ") && !strings.Contains(" MINE HERO_SOCKET_DIR PATH_ROOT HERO_PROC_JOB PATH ", " "+name+" ") {
+		if strings.HasPrefix(line, "env ") && !strings.Contains(" GORACE MINE HERO_SOCKET_DIR PATH_ROOT HERO_PROC_JOB PATH ", " "+name+" ") {
 			t.Errorf("unwanted variable %s", name)
 		}
 		if strings.HasPrefix(line, "fd ") && !strings.Contains(line, "/sys/fs/cgroup/") { // which Go opens itself

@@ -1,0 +1,46 @@
+//go:build linux
+
+package proc
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"strconv"
+
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"golang.org/x/sys/unix"
+)
+
+// Kept reports whether the installation has a living keeper, and so a
+// supervisor now or in a moment.
+func Kept(paths plugin.Paths) bool {
+	f, err := os.Open(layout{paths.Var(Name)}.keeperLock())
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	return errors.Is(unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB), unix.EWOULDBLOCK)
+}
+
+// LeftBehind reports whether a process of the installation's services is
+// alive, as after its keeper and supervisor were killed.
+func LeftBehind(paths plugin.Paths) (bool, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return false, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && carries(pid, "PATH_ROOT="+paths.Root) && hasJob(pid) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// hasJob reports whether the process is one of a job, whichever.
+func hasJob(pid int) bool {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	return err == nil && bytes.Contains(append([]byte{0}, b...), []byte("\x00"+jobVariable+"="))
+}

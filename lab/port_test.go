@@ -1,0 +1,99 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/matryer/is"
+)
+
+// preferredPort is where livekit-server listens when nobody else does.
+const preferredPort = 7880
+
+// TestTakenPortIsLeftToItsHolder wants the preferred port for itself, so no
+// other test of this package runs beside it.
+func TestTakenPortIsLeftToItsHolder(t *testing.T) {
+	is := is.New(t)
+	holder, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", preferredPort))
+	if err == nil { // otherwise somebody else holds it, which does as well
+		defer holder.Close()
+	}
+	l := upInstallation(t)
+	port := portOf(t, l.readyStatus().Media.URL)
+	is.True(port != preferredPort)
+	if holder != nil {
+		is.NoErr(answers(holder))
+	}
+	l.must("service", "livekit", "--restart")
+	is.Equal(portOf(t, l.readyStatus().Media.URL), port) // once chosen, it is kept
+}
+
+func TestPinnedPortThatIsTakenIsAnError(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	holder, err := net.Listen("tcp", "127.0.0.1:0")
+	is.NoErr(err)
+	defer holder.Close()
+	port := holder.Addr().(*net.TCPAddr).Port
+	l := newInstallation(t)
+	is.NoErr(os.MkdirAll(filepath.Join(l.root, "etc"), 0o755))
+	is.NoErr(os.WriteFile(filepath.Join(l.root, "etc", "lab.toml"), fmt.Appendf(nil, "[livekit]\nport = %d\n", port), 0o644))
+
+	got := l.run("up", "--timeout", "1m")
+	got.expect(t, 1)
+	for _, part := range []string{strconv.Itoa(port), strconv.Itoa(os.Getpid()), filepath.Base(os.Args[0])} {
+		if !strings.Contains(got.stderr, part) {
+			t.Errorf("the error does not name %s: %s", part, got.stderr)
+		}
+	}
+	is.NoErr(answers(holder)) // nothing foreign was touched
+	is.Equal(l.status().livekit().PID, 0)
+
+	is.NoErr(holder.Close())
+	l.must("up", "--timeout", "1m")
+	is.Equal(portOf(t, l.readyStatus().Media.URL), port)
+}
+
+// portOf returns the port of a URL.
+func portOf(t *testing.T, text string) int {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatalf("%q has no port", text)
+	}
+	return port
+}
+
+// answers returns nil when the listener still takes connections.
+func answers(l net.Listener) error {
+	accepted := make(chan error, 1)
+	go func() {
+		for { // probes of the product may have come before
+			conn, err := l.Accept()
+			if err != nil {
+				accepted <- err
+				return
+			}
+			if conn.Close(); conn.RemoteAddr() != nil {
+				accepted <- nil
+				return
+			}
+		}
+	}()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return <-accepted
+}
