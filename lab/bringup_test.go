@@ -12,7 +12,7 @@ import (
 )
 
 // derived are the files that configure makes, below the root.
-var derived = []string{"var/livekit/livekit.yaml", "var/livekit/backend.env", "var/livekit/runtime.json"}
+var derived = []string{"var/hero_livekit_media/livekit.yaml", "var/hero_livekit_media/backend.env", "var/hero_livekit_media/runtime.json"}
 
 // files reads the derived files.
 func (l *installation) files() map[string]string {

@@ -43,7 +43,9 @@ func (l *installation) secrets() map[string]string {
 			if u, err := url.Parse(value); err == nil && u.User != nil {
 				value, _ = u.User.Password()
 			}
-			found[space+"/"+name] = value
+			if name != "api_key" { // it is a name: every token says it
+				found[space+"/"+name] = value
+			}
 		}
 	}
 	return found

@@ -162,7 +162,7 @@ func ensureFile(path string, content []byte) (did string, err error) {
 			return "kept", nil
 		}
 	}
-	if err := renameio.WriteFile(path, content, 0o600, renameio.IgnoreUmask()); err != nil {
+	if err := renameio.WriteFile(path, content, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
 		return "", err
 	}
 	if errors.Is(statErr, os.ErrNotExist) {

@@ -8,8 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -124,42 +122,4 @@ func TestStoreThatCannotBeWritten(t *testing.T) {
 	is.True(strings.Contains(known.Message, file))
 	is.True(strings.Contains(known.Hint, "allow writing"))
 	is.Equal(upstream.total.Load(), int64(0))
-}
-
-// While other goroutines start programs all the time, what was acquired can be
-// started at once.
-func TestNoTextFileBusy(t *testing.T) {
-	t.Parallel()
-	is := is.New(t)
-	upstream := newReleases(t)
-	upstream.put("/tool", theProgram(t))
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	defer close(stop)
-	for range 4 {
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-					if err := exec.Command("true").Run(); err != nil {
-						t.Error(err)
-						return
-					}
-				}
-			}
-		})
-	}
-	dir := t.TempDir()
-	store := binary.NewStore(dir, binary.Options{Limits: quick})
-	for range 40 {
-		is.NoErr(os.RemoveAll(filepath.Join(dir, "tool", "1.0.0")))
-		got, err := store.Acquire(t.Context(), pinned(upstream.URL+"/tool", theProgram(t)), nil)
-		is.NoErr(err)
-		err = exec.Command(got.Path).Run()
-		is.True(!errors.Is(err, syscall.ETXTBSY))
-		is.NoErr(err)
-	}
 }

@@ -100,7 +100,7 @@ func process(t *testing.T, o order) *exec.Cmd {
 // quick makes tests that wait for limits short.
 var quick = binary.Limits{
 	Stall: 5 * time.Second, Timeout: time.Minute, Tries: 3, Backoff: time.Millisecond, RetryAfter: 2 * time.Second,
-	MaxBytes: 64 << 20, MaxFiles: 200, MaxDepth: 8,
+	MaxBytes: 8 << 20, MaxFiles: 200, MaxDepth: 8,
 }
 
 // program is a real executable for this machine, built once: it prints "works".

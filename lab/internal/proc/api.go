@@ -63,7 +63,7 @@ func (s *supervisor) api() rpc.Service {
 func answer(err error) error {
 	for code, sentinel := range map[jrpc2.Code]error{
 		procclient.CodeNotFound: plugin.ErrNotFound, procclient.CodeExists: plugin.ErrExists,
-		procclient.CodeLeaving: procclient.ErrShuttingDown,
+		procclient.CodeLeaving: procclient.ErrShuttingDown, procclient.CodeEnding: errEnding,
 	} {
 		if errors.Is(err, sentinel) {
 			return jrpc2.Errorf(code, "%s", err)
@@ -179,7 +179,7 @@ func (s *supervisor) listServices(ctx context.Context) ([]plugin.ServiceStatus, 
 		}
 		return nil
 	})
-	return list, err
+	return list, answer(err)
 }
 
 func (s *supervisor) listJobs(ctx context.Context, p procclient.Jobs) ([]procclient.Job, error) {
@@ -194,7 +194,7 @@ func (s *supervisor) listJobs(ctx context.Context, p procclient.Jobs) ([]proccli
 		}
 		return nil
 	})
-	return list, err
+	return list, answer(err)
 }
 
 // serviceWhy says in words how each action stands and how its last process

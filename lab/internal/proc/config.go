@@ -2,7 +2,9 @@ package proc
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"path/filepath"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 )
@@ -28,6 +30,17 @@ type Config struct {
 	// before it is cut; what it held is kept as the file's ".1". Zero means
 	// 32 MiB.
 	LogCap int64
+}
+
+// check refuses a configuration that no keeper or supervisor can run with.
+func (c Config) check() error {
+	if len(c.Command) == 0 || !filepath.IsAbs(c.Command[0]) {
+		return fmt.Errorf("%w: Config.Command %q does not begin with an absolute path", ErrBroken, c.Command)
+	}
+	if c.Log == nil {
+		return fmt.Errorf("%w: Config.Log is not set", ErrBroken)
+	}
+	return nil
 }
 
 // What Keep and Supervise return where the caller has to branch.

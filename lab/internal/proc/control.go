@@ -109,7 +109,7 @@ func (s *supervisor) info(ctx context.Context) (info procclient.Info, err error)
 		}
 		return nil
 	})
-	return info, err
+	return info, answer(err)
 }
 
 // shutdown makes everything go down; once it is, the supervisor ends.

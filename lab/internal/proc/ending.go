@@ -97,6 +97,9 @@ func reap(pid int) {
 // a supervisor that is not their parent.
 type exits string
 
+// partial ends the name of a note that is being written.
+const partial = ".tmp"
+
 func (dir exits) file(id identity) string {
 	return filepath.Join(string(dir), fmt.Sprintf("%s-%d-%d.json", id.Boot, id.PID, id.Ticks))
 }
@@ -109,10 +112,10 @@ func (dir exits) write(id identity, e ending) error {
 		return fmt.Errorf("encode exit: %w", err)
 	}
 	path := dir.file(id)
-	if err := os.WriteFile(path+".tmp", b, 0o600); err != nil {
+	if err := os.WriteFile(path+partial, b, 0o600); err != nil {
 		return fmt.Errorf("write exit: %w", err)
 	}
-	if err := os.Rename(path+".tmp", path); err != nil {
+	if err := os.Rename(path+partial, path); err != nil {
 		return fmt.Errorf("write exit: %w", err)
 	}
 	return nil

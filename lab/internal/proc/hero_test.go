@@ -72,8 +72,8 @@ func (h *hero) keep() {
 }
 
 // start starts a keeper and returns its PID and a function that waits for its
-// end and returns its exit code.
-func (h *hero) start() (pid int, wait func() int) {
+// end and returns its exit code. Edits change how it is started.
+func (h *hero) start(edits ...func(*exec.Cmd)) (pid int, wait func() int) {
 	h.t.Helper()
 	log, err := os.OpenFile(h.said(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	h.is.NoErr(err)
@@ -81,6 +81,9 @@ func (h *hero) start() (pid int, wait func() int) {
 	cmd := exec.Command(self(), "role:keeper", h.paths.Root, h.logCap)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	for _, edit := range edits {
+		edit(cmd)
+	}
 	h.is.NoErr(cmd.Start())
 	done := make(chan struct{})
 	go func() {
@@ -101,11 +104,9 @@ func (h *hero) cleanUp() {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	left := h.left()
-	if len(left) > 0 {
-		_ = h.Shutdown(ctx, true) // whether it worked shows below
-	}
 	for ; len(left) > 0 && ctx.Err() == nil; left = h.left() {
-		pause()
+		_ = procclient.Impatient(h.paths).Shutdown(ctx, true) // whether it worked shows in what is left
+		<-time.After(20 * time.Millisecond)
 	}
 	for pid, what := range left {
 		h.t.Errorf("left behind: PID %d: %s", pid, what)
@@ -194,12 +195,12 @@ func (h *hero) reaches(service, action, state string) plugin.ActionStatus {
 func (h *hero) says(service, action, line string, times int) {
 	h.t.Helper()
 	h.until(fmt.Sprintf("%s of %s says %q %d times", action, service, line, times), func() bool {
-		return h.said1(service, action, line) >= times
+		return h.count(service, action, line) >= times
 	})
 }
 
-// said1 counts the lines of an action that are line.
-func (h *hero) said1(service, action, line string) int {
+// count counts the lines of an action that are line.
+func (h *hero) count(service, action, line string) int {
 	lines, err := h.Logs(h.t.Context(), service, action, 1000)
 	h.is.NoErr(err)
 	n := 0

@@ -33,8 +33,8 @@ const (
 // is a keeper already, and [ErrBroken] when the supervisor says that no new
 // start would help.
 func Keep(ctx context.Context, cfg Config) error {
-	if len(cfg.Command) == 0 {
-		return errors.New("keep a supervisor: Config.Command is empty")
+	if err := cfg.check(); err != nil {
+		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -177,6 +177,7 @@ func (k *keeper) start() bool {
 	argv := append(slices.Clone(k.cfg.Command), SuperviseFlag)
 	pid, pidfd, err := startProcess(executable(k.cfg), argv, "", env, []*os.File{null, os.Stdout, os.Stderr})
 	if err != nil {
+		discard(pid)
 		k.log.Error("start supervisor", "error", err)
 		k.deaths++
 		return false

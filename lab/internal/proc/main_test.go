@@ -5,6 +5,7 @@ package proc_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -29,7 +30,9 @@ func TestMain(m *testing.M) {
 			os.Exit(play(os.Args[2:]))
 		}
 	}
-	if err := os.Setenv("GORACE", noNap); err != nil { // for keepers
+	flag.Parse()
+	// The tests wait more than they compute. The variable is for keepers.
+	if err := errors.Join(flag.Set("test.parallel", "6"), os.Setenv("GORACE", noNap)); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}

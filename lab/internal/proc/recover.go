@@ -149,9 +149,9 @@ func (dir exits) tidy(age time.Duration, keep []identity) error {
 	if err != nil {
 		return fmt.Errorf("tidy notes of exits: %w", err)
 	}
-	names := make([]string, len(keep))
-	for i, id := range keep {
-		names[i] = dir.file(id)
+	var names []string
+	for _, id := range keep {
+		names = append(names, dir.file(id), dir.file(id)+partial)
 	}
 	for _, e := range entries {
 		path := string(dir) + "/" + e.Name()

@@ -5,7 +5,6 @@ package proc
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -69,20 +68,29 @@ func (s *supervisor) fork(u *unit, out *os.File) error {
 	}
 	defer null.Close()
 	pid, fd, err := startProcess(spec.Command[0], spec.Command, dir, s.environ(u), []*os.File{null, out, out})
+	var st stat
+	if err == nil {
+		st, err = readStat(pid) // our child: there until we reap it
+	}
+	if err == nil {
+		err = unix.SetNonblock(fd, true) // lets the runtime poll it
+	}
 	if err != nil {
+		discard(pid)
 		return err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil { // lets the runtime poll it
-		return errors.Join(fmt.Errorf("watch PID %d: %w", pid, err), unix.Kill(pid, unix.SIGKILL))
-	}
-	st, err := readStat(pid) // our child: there until we reap it
-	if err != nil {
-		return errors.Join(fmt.Errorf("look at PID %d: %w", pid, err), unix.Kill(pid, unix.SIGKILL))
 	}
 	u.Spawning, u.PID, u.Ticks, u.Started = false, pid, st.ticks, time.Now()
 	u.proc = hold(u.identity, u.ID, fd, s.spare)
 	u.proc.own = true
 	return nil
+}
+
+// discard ends a child that cannot be looked after; PID 0 is none.
+func discard(pid int) {
+	if pid != 0 {
+		_ = unix.Kill(-pid, unix.SIGKILL) // its group is its own, and it has not been reaped
+		_, _ = unix.Wait4(pid, nil, 0, nil)
+	}
 }
 
 // environ is the environment of the unit's process: what its action declares,

@@ -4,11 +4,14 @@ package proc_test
 
 import (
 	"os"
+	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"golang.org/x/sys/unix"
 )
 
 func TestForceEndsADrain(t *testing.T) {
@@ -24,13 +27,13 @@ func TestForceEndsADrain(t *testing.T) {
 	h.is.Equal(h.action("media", "call").State, plugin.Stopping) // far beyond its timeout
 	h.is.NoErr(h.Stop(t.Context(), "media", true))
 	h.reaches("media", "call", plugin.Inactive)
-	h.is.Equal(h.said1("media", "call", "TERM"), 1)
+	h.is.Equal(h.count("media", "call", "TERM"), 1)
 
 	h.is.NoErr(h.Start(t.Context(), "media")) // force does not last
 	h.says("media", "call", "up", 2)
 	h.is.NoErr(h.Stop(t.Context(), "media", true)) // force sends the signal first
 	h.reaches("media", "call", plugin.Inactive)
-	h.is.Equal(h.said1("media", "call", "TERM"), 2)
+	h.is.Equal(h.count("media", "call", "TERM"), 2)
 }
 
 func TestNothingToDrain(t *testing.T) {
@@ -42,7 +45,7 @@ func TestNothingToDrain(t *testing.T) {
 	h.reaches("media", "call", plugin.Starting)
 	h.is.NoErr(h.Stop(t.Context(), "media", false))
 	h.reaches("media", "call", plugin.Inactive) // it never was ready: killed, without a word
-	h.is.Equal(h.said1("media", "call", "TERM"), 0)
+	h.is.Equal(h.count("media", "call", "TERM"), 0)
 }
 
 func TestDeafProcessIsKilled(t *testing.T) {
@@ -54,7 +57,7 @@ func TestDeafProcessIsKilled(t *testing.T) {
 	h.says("s", "a", "up", 1)
 	h.is.NoErr(h.Stop(t.Context(), "s", false))
 	h.reaches("s", "a", plugin.Inactive)
-	h.is.Equal(h.said1("s", "a", "TERM"), 1)
+	h.is.Equal(h.count("s", "a", "TERM"), 1)
 }
 
 // TestWantedAgainWhileItStops starts a service whose process has its stop
@@ -152,9 +155,29 @@ func (h *hero) family(dir string, names ...string) map[string]int {
 	return found
 }
 
+// TestWhatAProcessGets starts a keeper the way careless parents do, with
+// signals ignored and blocked and a file left open: nothing of this goes on.
 func TestWhatAProcessGets(t *testing.T) {
 	t.Parallel()
-	h := up(t)
+	h := newHero(t)
+	leak, err := os.Open(os.DevNull)
+	h.is.NoErr(err)
+	defer leak.Close()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	block, before := new(unix.Sigset_t), new(unix.Sigset_t)
+	block.Val[0] = 1<<(unix.SIGTERM-1) | 1<<(unix.SIGUSR1-1)
+	h.is.NoErr(unix.PthreadSigmask(unix.SIG_BLOCK, block, before))
+	keeper, _ := h.start(func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{"sh", "-c", `trap "" HUP INT QUIT TERM TSTP TTOU USR2; exec "$@"`, "sh", self()}, cmd.Args[1:]...)
+		cmd.Path = "/bin/sh"
+		cmd.ExtraFiles = []*os.File{leak}
+	})
+	h.is.NoErr(unix.PthreadSigmask(unix.SIG_SETMASK, before, nil))
+	h.until("the supervisor answers", func() bool {
+		info, err := h.Info(t.Context())
+		return err == nil && info.KeeperPID == keeper
+	})
 	a := oneshot(play("a", "show"))
 	a.Env["MINE"], a.Env["HERO_SOCKET_DIR"] = "yes", "/elsewhere"
 	h.set("s", a)

@@ -127,14 +127,14 @@ func TestStrangerWithOurPID(t *testing.T) {
 			}()
 			h.set("s", play("a", "stay"))
 			old := h.reaches("s", "a", plugin.Running).PID
-			h.edit(fmt.Sprintf(`'$.pid', %d, '$.ticks', data->>'$.ticks' - 1%s`, stranger.Process.Pid, boot))
+			h.edit(fmt.Sprintf(`'$.pid', %d, '$.ticks', data->>'$.ticks' - 1000%s`, stranger.Process.Pid, boot))
 			if boot != "" {
 				h.kill(old) // as a reboot does
 			}
 			h.keep()
 			h.until("there is another", func() bool {
 				a := h.action("s", "a")
-				return a.State == plugin.Running && a.PID != old
+				return a.State == plugin.Running && a.PID != old && a.PID != 0
 			})
 			h.is.True(h.action("s", "a").PID != stranger.Process.Pid)
 			h.is.True(runs(stranger.Process.Pid))
@@ -182,8 +182,8 @@ func (h *hero) watch(after int64) (<-chan seen, func()) {
 	}
 }
 
-// await reads events up to one of the action and state.
-func await1(t *testing.T, ch <-chan seen, action, to string) []seen {
+// awaitEvent reads events up to one of the action and state.
+func awaitEvent(t *testing.T, ch <-chan seen, action, to string) []seen {
 	t.Helper()
 	var list []seen
 	for {
@@ -214,7 +214,7 @@ func TestEvents(t *testing.T) {
 	h.reaches("s", "web", plugin.Running)
 
 	all, stopAll := h.watch(0)
-	first := await1(t, all, "web", plugin.Running)
+	first := awaitEvent(t, all, "web", plugin.Running)
 	stopAll()
 	var states []string
 	for i, e := range first {
@@ -236,10 +236,10 @@ func TestEvents(t *testing.T) {
 	defer stopRest()
 	h.killSupervisor() // which it does not notice
 	h.is.NoErr(h.Stop(ctx, "s", false))
-	for i, e := range await1(t, rest, "web", plugin.Inactive) {
+	for i, e := range awaitEvent(t, rest, "web", plugin.Inactive) {
 		h.is.Equal(e.seq, last+int64(i)+1)
 	}
-	h.is.Equal(await1(t, fromNow, "web", plugin.Inactive)[0].change.To, plugin.WaitingDeps)
+	h.is.Equal(awaitEvent(t, fromNow, "web", plugin.Inactive)[0].change.To, plugin.WaitingDeps)
 
 	ahead, stopAhead := h.watch(1 << 40) // a position in a store that is no more
 	defer stopAhead()

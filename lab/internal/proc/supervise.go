@@ -38,9 +38,17 @@ var errOrphaned = errors.New("the keeper has died")
 // When its keeper dies Supervise does not return: it replaces the program of
 // this process by that of the keeper. All it started are its children still.
 func Supervise(ctx context.Context, cfg Config) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
 	keeper, err := strconv.Atoi(take(keeperVariable))
-	if err != nil || len(cfg.Command) == 0 {
+	if err != nil {
 		return fmt.Errorf("%w: only a keeper starts it", ErrBroken)
+	}
+	if fd, err := unix.PidfdOpen(os.Getpid(), 0); err != nil {
+		return fmt.Errorf("%w: the kernel gives no pidfd: %w", ErrBroken, err)
+	} else if err := unix.Close(fd); err != nil {
+		return fmt.Errorf("close pidfd: %w", err)
 	}
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

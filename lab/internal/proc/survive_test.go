@@ -78,7 +78,7 @@ func TestProcessesSurvive(t *testing.T) {
 			}
 			lines := h.lastChat()
 			h.until("the log goes on", func() bool { return h.lastChat() > lines })
-			h.is.Equal(h.said1("media", "configure", "configured"), 1) // what has succeeded is not run again
+			h.is.Equal(h.count("media", "configure", "configured"), 1) // what has succeeded is not run again
 
 			h.is.NoErr(syscall.Kill(chatty1.PID, syscall.SIGKILL)) // an adopted one is looked after like any other
 			h.until("it is started again", func() bool {
@@ -90,7 +90,7 @@ func TestProcessesSurvive(t *testing.T) {
 			h.is.Equal(jobs[1].Signal, "SIGKILL") // and how it ended is known
 			h.is.NoErr(h.Stop(t.Context(), "media", false))
 			h.reaches("media", "steady", plugin.Inactive)
-			h.is.Equal(h.said1("media", "steady", "down"), 1)
+			h.is.Equal(h.count("media", "steady", "down"), 1)
 			h.is.True(!runs(steady1.PID))
 		})
 	}
@@ -244,12 +244,12 @@ func TestOneStopSignal(t *testing.T) {
 	ctx := t.Context()
 	h.touch("up")
 	call := play("call", "drain", h.file("up"), h.file("done"))
-	call.Drain, call.StopTimeoutMS, call.StopDelayMS = true, 50, 200
+	call.Drain, call.StopTimeoutMS, call.StopDelayMS = true, 50, 2000
 	h.set("media", call)
 	h.says("media", "call", "up", 1)
 	pid := h.action("media", "call").PID
 	h.is.NoErr(h.Stop(ctx, "media", false))
-	h.is.True(strings.Contains(h.action("media", "call").Why, "run for 200ms")) // held back, not lost
+	h.is.True(strings.Contains(h.action("media", "call").Why, "run for 2s")) // held back, not lost
 	h.says("media", "call", "TERM", 1)
 	for range 2 {
 		h.killSupervisor()
@@ -258,12 +258,12 @@ func TestOneStopSignal(t *testing.T) {
 		h.is.Equal(a.State, plugin.Stopping)
 		h.is.Equal(a.PID, pid)
 	}
-	h.is.Equal(h.said1("media", "call", "TERM"), 1)
+	h.is.Equal(h.count("media", "call", "TERM"), 1)
 	h.is.True(strings.Contains(h.action("media", "call").Why, "ends when its work is done"))
 	h.touch("done")
 	h.reaches("media", "call", plugin.Inactive)
 	h.is.Equal(*h.action("media", "call").ExitCode, 0)
-	h.is.Equal(h.said1("media", "call", "TERM"), 1)
+	h.is.Equal(h.count("media", "call", "TERM"), 1)
 }
 
 func TestStoppedStaysStopped(t *testing.T) {
@@ -332,11 +332,11 @@ func TestShutdownOutlivesTheSupervisor(t *testing.T) {
 	h.touch("done")
 	h.until("the supervisor has gone", func() bool { return !exists(h.paths.Socket("hero_proc")) })
 	h.is.True(!runs(bus))
-	h.is.Equal(h.said1File("media", "call"), "up\nTERM\n")
+	h.is.Equal(h.output("media", "call"), "up\nTERM\n")
 }
 
-// said1File is the output of an action, read without the supervisor.
-func (h *hero) said1File(service, action string) string {
+// output is the output of an action, read without the supervisor.
+func (h *hero) output(service, action string) string {
 	h.t.Helper()
 	b, err := os.ReadFile(filepath.Join(h.paths.Var("hero_proc"), "logs", service, action+".log"))
 	h.is.NoErr(err)

@@ -184,20 +184,21 @@ func (c *Client) RestartSupervisor(ctx context.Context) error {
 func (c *Client) again(ctx context.Context, method string, params, result any) error {
 	for deadline := time.Now().Add(rpc.Patience); ; {
 		err := c.once(ctx, method, params, result)
-		if !isLost(err) || time.Now().After(deadline) {
+		if !isLost(err) || !wait(ctx, deadline) {
 			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(reconnect):
 		}
 	}
 }
 
+// once has a call carried out at most once: it is made again only when a
+// supervisor that is about to end has sent it away.
 func (c *Client) once(ctx context.Context, method string, params, result any) error {
+	deadline := time.Now().Add(rpc.Patience)
 	err := c.rpc.Call(ctx, method, params, result)
 	var answer *jrpc2.Error
+	for errors.As(err, &answer) && answer.Code == CodeEnding && wait(ctx, deadline) {
+		err = c.rpc.Call(ctx, method, params, result)
+	}
 	if !errors.As(err, &answer) {
 		return err
 	}
@@ -209,6 +210,19 @@ func (c *Client) once(ctx context.Context, method string, params, result any) er
 		}
 	}
 	return fmt.Errorf("%s: %w", method, answer)
+}
+
+// wait lets a moment pass, unless it is too late to go on.
+func wait(ctx context.Context, deadline time.Time) bool {
+	if time.Now().After(deadline) {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(reconnect):
+		return true
+	}
 }
 
 // known is an answer of the supervisor, in its words, that callers branch on.

@@ -14,6 +14,7 @@ const (
 	CodeNotFound jrpc2.Code = -32004 // becomes [plugin.ErrNotFound]
 	CodeExists   jrpc2.Code = -32009 // becomes [plugin.ErrExists]
 	CodeLeaving  jrpc2.Code = -32010 // becomes [ErrShuttingDown]
+	CodeEnding   jrpc2.Code = -32011 // nothing was done, ask the next supervisor; only seen when there is none
 )
 
 // Name is the parameter of the methods that speak of one service.
