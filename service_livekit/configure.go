@@ -162,11 +162,24 @@ func ensureFile(path string, content []byte) (did string, err error) {
 			return "kept", nil
 		}
 	}
-	if err := renameio.WriteFile(path, content, 0o600, renameio.WithStaticPermissions(0o600)); err != nil {
+	if err := replaceFile(path, content); err != nil {
 		return "", err
 	}
 	if errors.Is(statErr, os.ErrNotExist) {
 		return "wrote", nil
 	}
 	return "repaired", nil
+}
+
+// replaceFile has the content appear whole or not at all, with mode 0600
+// whatever the mode of what was there.
+func replaceFile(path string, content []byte) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithStaticPermissions(0o600))
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(content); err != nil {
+		return errors.Join(err, f.Cleanup())
+	}
+	return f.CloseAtomicallyReplace()
 }

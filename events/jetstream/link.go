@@ -39,11 +39,12 @@ func (l *link) set(s state, refusal error) {
 	l.period, l.end = context.WithCancel(context.Background())
 }
 
-// watch returns how the link is, and a context that ends when that changes.
-func (l *link) watch() (state, error, context.Context) {
+// watch returns how the link is, a context that ends when that changes, and
+// why the credentials are refused, if they are.
+func (l *link) watch() (s state, period context.Context, refusal error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.state, l.refusal, l.period
+	return l.state, l.period, l.refusal
 }
 
 // during returns a context that ends with the period, too.
@@ -58,7 +59,7 @@ func during(ctx, period context.Context) (context.Context, context.CancelFunc) {
 // they may yet become valid.
 func (l *link) wait(ctx context.Context, patient bool) (context.Context, error) {
 	for {
-		state, refusal, period := l.watch()
+		state, period, refusal := l.watch()
 		if state == up {
 			return period, nil
 		}
@@ -68,7 +69,7 @@ func (l *link) wait(ctx context.Context, patient bool) (context.Context, error) 
 		select {
 		case <-period.Done():
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, fmt.Errorf("wait for the bus: %w", context.Cause(ctx))
 		}
 	}
 }

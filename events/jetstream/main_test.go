@@ -221,9 +221,8 @@ func embedded(t testing.TB) string {
 func logger(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(&testLog{t: t}, nil)) }
 
 type testLog struct {
-	t    testing.TB
-	mu   sync.Mutex
-	done bool
+	t  testing.TB
+	mu sync.Mutex
 }
 
 func (l *testLog) Write(line []byte) (int, error) {

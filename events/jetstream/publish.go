@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	publishTries    = 3
-	publishTimeout  = time.Second     // for each of the tries
-	publishPatience = 5 * time.Second // for all, outages of the connection included
+	publishTries   = 3
+	publishTimeout = time.Second     // for each of the tries
+	bridged        = 5 * time.Second // how long an outage may take before a request fails
 )
 
 // Publish stores the event and returns when that is done. It repeats an
@@ -41,7 +41,7 @@ func (b *Bus) Publish(ctx context.Context, e events.Event) error {
 }
 
 func (b *Bus) send(ctx context.Context, m *nats.Msg) error {
-	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	ctx, cancel := context.WithTimeout(ctx, bridged)
 	defer cancel()
 	var err error
 	for range publishTries {
@@ -72,6 +72,9 @@ func (b *Bus) sendOnce(ctx, period context.Context, m *nats.Msg) error {
 	_, err := b.js.PublishMsg(ctx, m, natsjs.WithRetryAttempts(0))
 	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, natsjs.ErrStreamMessageExceedsMaximum) {
 		return fmt.Errorf("%w: at most %d bytes are accepted", ErrTooLarge, b.conn.MaxPayload())
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the bus does not answer: %w", err)
 	}
 	return err
 }

@@ -102,7 +102,7 @@ func (b *Bus) Last(ctx context.Context, types ...string) ([]events.Event, error)
 		return nil, fmt.Errorf("read last events: %w", err)
 	}
 	defer done()
-	ctx, cancel := context.WithTimeout(ctx, publishPatience)
+	ctx, cancel := context.WithTimeout(ctx, bridged)
 	defer cancel()
 	for try := 1; ; try++ {
 		found, err := b.readLast(ctx, subjects)
