@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -14,6 +15,7 @@ const (
 	slackMS        = 50   // longer than an undisturbed call's a gap may be
 	readyAgain     = 5 * time.Second
 	controlRestart = 5 // times
+	tries          = 3
 )
 
 // blow is something done to an installation that its calls must not notice.
@@ -29,10 +31,46 @@ type blow struct {
 // TestCallOutlivesEveryRestart is what lab is for: a call goes on, and does
 // not notice, while everything else is restarted or killed. It measures time,
 // so no other test of this package runs beside it.
+//
+// Nothing may be lost, ever. A gap that is too long is another matter on a
+// machine that is busy with something else: what the blows do to a call they
+// do every time, what others do they do not, so the best of some calls counts.
 func TestCallOutlivesEveryRestart(t *testing.T) {
 	l := upInstallation(t)
-	allowed := quietCall(t, l) + slackMS
+	quiet := quietCall(t, l)
 	first := l.readyStatus()
+	for try := 1; ; try++ {
+		report := struckCall(t, l, first)
+		for _, complaint := range report.complaints() {
+			t.Error(complaint)
+		}
+		gaps := report.silences(quiet.longestGap() + slackMS)
+		if t.Failed() || len(gaps) == 0 {
+			return
+		}
+		if try == tries {
+			t.Fatalf("in each of %d calls; in the last, %s", tries, strings.Join(gaps, ", "))
+		}
+		t.Logf("the call is made once more: %s", strings.Join(gaps, ", "))
+	}
+}
+
+// quietCall measures a call to which nothing happens.
+func quietCall(t *testing.T, l *installation) callReport {
+	t.Helper()
+	c := startCall(t, "quiet", func(identity string) joinToken { return l.token("quiet", identity) })
+	c.awaitFrames(undisturbed)
+	report := c.end()
+	for _, complaint := range report.complaints() {
+		t.Fatalf("in an undisturbed call: %s", complaint)
+	}
+	return report
+}
+
+// struckCall measures a call during which every blow falls, one after the
+// other, each when the one before is over.
+func struckCall(t *testing.T, l *installation, first status) callReport {
+	t.Helper()
 	c := startCall(t, room, func(identity string) joinToken { return l.token(room, identity) })
 	for i, b := range blows() {
 		before := l.readyStatus()
@@ -51,21 +89,7 @@ func TestCallOutlivesEveryRestart(t *testing.T) {
 	if missing := disturbed - c.sent(); missing > 0 {
 		c.awaitFrames(missing)
 	}
-	for _, complaint := range c.end().complaints(allowed) {
-		t.Error(complaint)
-	}
-}
-
-// quietCall measures a call to which nothing happens.
-func quietCall(t *testing.T, l *installation) (longestGapMS float64) {
-	t.Helper()
-	c := startCall(t, room+"-quiet", func(identity string) joinToken { return l.token(room+"-quiet", identity) })
-	c.awaitFrames(undisturbed)
-	report := c.end()
-	for _, complaint := range report.complaints(report.longestGap()) {
-		t.Fatalf("in an undisturbed call: %s", complaint)
-	}
-	return report.longestGap()
+	return c.end()
 }
 
 // checkMedia fails the test unless livekit-server is the process it was at

@@ -37,11 +37,12 @@ func TestWrongDesignIsNoticed(t *testing.T) {
 	start()
 	m.awaitReady(t)
 	c.awaitFrames(300)
-	complaints := strings.Join(c.end().complaints(1000), "\n")
+	report := c.end()
+	complaints := strings.Join(append(report.complaints(), report.silences(1000)...), "\n")
 	t.Log(complaints)
 	is.True(strings.Contains(complaints, "listener-1 lost"))
 	is.True(strings.Contains(complaints, "speaker reconnected"))
-	is.True(strings.Contains(complaints, "heard nothing for"))
+	is.True(strings.Contains(complaints, "listener-1 heard nothing for"))
 }
 
 // handMade is a livekit-server without any lab, to compare with.

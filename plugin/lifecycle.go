@@ -96,11 +96,28 @@ func (l *Lifecycle) State(ctx context.Context) (events.ServiceState, error) {
 	if state.State == events.StateConfigured && !status.Alive() && last.State == events.StateFailed {
 		return last, nil
 	}
+	if status.Wanted == WantStart && len(spec.Actions) == 0 {
+		state.Reason = l.acquiring(ctx)
+	}
 	state.Revision = last.Revision
 	if state.State == last.State {
 		state.Since = last.Since
 	}
 	return state, nil
+}
+
+// acquiring says how far the binary of a service that is not registered yet is.
+func (l *Lifecycle) acquiring(ctx context.Context) string {
+	found, err := l.host.Bus.Last(ctx, events.AcquireProgressed)
+	if err != nil {
+		return ""
+	}
+	for _, e := range found {
+		if p, err := events.Data[events.AcquireProgress](e); err == nil && e.Subject() == l.name {
+			return fmt.Sprintf("acquiring %s %s by %s: %s %s", p.Binary, p.Version, p.Source, p.Step, p.Detail)
+		}
+	}
+	return "its binary is being acquired"
 }
 
 // Done reports whether the restart that the event of that ID asked for was

@@ -165,7 +165,7 @@ func TestRestartKeepsPosition(t *testing.T) {
 			again := listen(t, server.connect(), sub)
 			publish(t, bus, event(t, "e", 4))
 			first := <-again
-			if name == "kill" && first == 2 { // its acknowledgement may be lost
+			for name == "kill" && first < 3 { // the last acknowledgements may be lost
 				first = <-again
 			}
 			is.New(t).Equal(first, 3)
