@@ -27,7 +27,7 @@ func TestDownLeavesNothingAndUpIsQuick(t *testing.T) {
 	is.Equal(l.run("status").code, 4)
 	is.True(strings.Contains(l.must("down").stdout, "nothing")) // again is harmless
 
-	up := l.must("up")
+	up := l.must("up", "--timeout", "1m")
 	is.True(!strings.Contains(up.stdout, "acquired by")) // what is in the store is used
 	is.True(up.took < 20*time.Second)                    // ready in seconds, even on a busy machine
 	l.readyStatus()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/matryer/is"
@@ -32,6 +33,52 @@ func TestTakenPortIsLeftToItsHolder(t *testing.T) {
 	}
 	l.must("service", "livekit", "--restart")
 	is.Equal(portOf(t, l.readyStatus().Media.URL), port) // once chosen, it is kept
+}
+
+// TestPortTakenWhileDownIsReplaced has others take the ports that were chosen
+// and kept, while nobody of the installation could hold them.
+func TestPortTakenWhileDownIsReplaced(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	l := upInstallation(t)
+	before := l.readyStatus().Media
+	l.must("down")
+	taken := []string{before.URL, before.BackendURL}
+	holders := make([]net.Listener, len(taken))
+	for i, text := range taken {
+		holder, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", portOf(t, text)))
+		is.NoErr(err)
+		defer holder.Close()
+		holders[i] = holder
+	}
+	l.must("up", "--timeout", "30s")
+	after := l.readyStatus().Media
+	is.True(after.URL != before.URL)
+	is.True(after.BackendURL != before.BackendURL)
+	is.Equal(l.token(room, "somebody").URL, after.URL)
+	for _, holder := range holders {
+		is.NoErr(answers(holder))
+	}
+}
+
+// TestInstallationsSideBySide brings up several at once, which all prefer the
+// same ports.
+func TestInstallationsSideBySide(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	all := []*installation{newInstallation(t), newInstallation(t), newInstallation(t)}
+	outcomes := make([]outcome, len(all))
+	var running sync.WaitGroup
+	for i, l := range all {
+		running.Go(func() { outcomes[i] = l.run("up", "--timeout", "1m") })
+	}
+	running.Wait()
+	urls := map[string]bool{}
+	for i, l := range all {
+		outcomes[i].expect(t, 0)
+		urls[l.readyStatus().Media.URL] = true
+	}
+	is.Equal(len(urls), len(all)) // each has its own
 }
 
 func TestPinnedPortThatIsTakenIsAnError(t *testing.T) {

@@ -63,6 +63,7 @@ type Error struct {
 	minor bool
 }
 
+// Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
 // Unwrap returns the cause.

@@ -67,8 +67,8 @@ func openForWriting(dir string) string {
 			continue
 		}
 		info, err := os.ReadFile("/proc/self/fdinfo/" + link.Name())
-		if err != nil {
-			continue // closed meanwhile
+		if again, _ := os.Readlink("/proc/self/fd/" + link.Name()); err != nil || again != name {
+			continue // closed meanwhile, and perhaps another file's now
 		}
 		_, flags, _ := strings.Cut(string(info), "flags:")
 		mode, err := strconv.ParseUint(strings.TrimSpace(strings.SplitN(flags, "\n", 2)[0]), 8, 32)

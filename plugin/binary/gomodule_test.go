@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
 	"github.com/matryer/is"
@@ -294,7 +295,9 @@ func TestACancelledBuildLeavesNoProcess(t *testing.T) {
 	cancel()
 	is.True(errors.Is(<-done, context.Canceled))
 	for _, conn := range conns { // they end with their processes
+		is.NoErr(conn.SetReadDeadline(time.Now().Add(20 * time.Second)))
 		_, err := io.Copy(io.Discard, conn)
+		_ = conn.Close()
 		is.NoErr(err)
 	}
 	is.Equal(len(leftovers(t, dir)), 0)

@@ -70,10 +70,10 @@ func Supervise(ctx context.Context, cfg Config) error {
 		return err
 	}
 	err = s.alone(ctx)
-	if errors.Is(err, errOrphaned) {
-		return takeOver(ctx, cfg, files, s.log)
+	if err == nil || errors.Is(err, ErrBroken) || os.Getppid() == keeper {
+		return err
 	}
-	return err
+	return errors.Join(err, takeOver(ctx, cfg, files, s.log)) // whatever ended it, nobody else would start another
 }
 
 // alone runs the supervisor once it is the only one.
@@ -129,9 +129,9 @@ func (s *supervisor) watchKeeper(ctx context.Context) error {
 // takeOver makes this process, whose keeper has died, the keeper; unless there
 // is a new one already, which has its own supervisor waiting.
 func takeOver(ctx context.Context, cfg Config, files layout, log *slog.Logger) error {
-	lock, err := lock(ctx, files.keeperLock(), 0)
+	lock, err := lock(ctx, files.keeperLock(), lockPatience) // somebody may just be looking whether it is held
 	if errors.Is(err, errLocked) {
-		log.Info("keeper died, another is there already")
+		log.Warn("keeper died, another is there already")
 		return nil
 	}
 	if err != nil {

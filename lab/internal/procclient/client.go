@@ -18,7 +18,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
+	"net"
+	"net/url"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
@@ -236,6 +237,10 @@ func (k *known) Unwrap() error { return k.sentinel }
 
 // isLost reports whether the connection ended between request and answer.
 func isLost(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	var dial *net.OpError
+	if rpc.IsDown(err) || errors.As(err, &dial) && dial.Op == "dial" {
+		return false // it never came about
+	}
+	var broken *url.Error // or it broke before the answer, or in its midst
+	return errors.As(err, &broken) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
