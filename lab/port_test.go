@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 )
@@ -51,7 +52,9 @@ func TestPortTakenWhileDownIsReplaced(t *testing.T) {
 		defer holder.Close()
 		holders[i] = holder
 	}
-	l.must("up", "--timeout", "30s")
+	up := l.must("up", "--timeout", "30s")
+	t.Logf("lab up took %s:\n%s", up.took.Round(time.Millisecond), up.stdout)
+	is.True(up.took < 10*time.Second) // new ports take no longer than the first ones
 	after := l.readyStatus().Media
 	is.True(after.URL != before.URL)
 	is.True(after.BackendURL != before.BackendURL)

@@ -1,6 +1,10 @@
 package binary
 
-import "context"
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
 
 // FindChecksum is findChecksum for the fuzzer.
 func FindChecksum(text []byte, name string) (algorithm, digest string, err error) {
@@ -24,4 +28,18 @@ func ExplainBuild(output string, err error) error {
 		return err
 	}
 	return o.explain(context.Background(), err, "example.org/tool@v1.0.0")
+}
+
+// Redirect is what is decided about a redirect.
+func Redirect(from, to string) error {
+	a, err := url.Parse(from)
+	if err != nil {
+		return err
+	}
+	b, err := url.Parse(to)
+	if err != nil {
+		return err
+	}
+	f := newFetcher(Limits{}.orDefaults(), nil, nil)
+	return f.redirect(&http.Request{URL: b, Header: http.Header{}}, []*http.Request{{URL: a}})
 }

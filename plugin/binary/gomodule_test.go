@@ -2,6 +2,7 @@ package binary_test
 
 import (
 	"archive/zip"
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -246,6 +248,7 @@ func fakeGo() int {
 	if err != nil {
 		return 2
 	}
+	fmt.Fprintf(conn, "%s\n%s\n\x00", os.Args[1], strings.Join(os.Environ(), "\n"))
 	if os.Args[1] == "install" {
 		compiler := exec.Command(self, "compile")
 		if err := compiler.Start(); err != nil {
@@ -301,6 +304,46 @@ func TestACancelledBuildLeavesNoProcess(t *testing.T) {
 		is.NoErr(err)
 	}
 	is.Equal(len(leftovers(t, dir)), 0)
+}
+
+// The toolchain gets what it needs of the environment and nothing else.
+func TestTheEnvironmentOfABuild(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	tools, busy := slowToolchain(t)
+	env := []string{
+		"PATH=" + tools, "HOME=/home", "SECRET=hunter2", "LD_PRELOAD=/x.so", "GOFLAGS=-toolexec=/x -p=3 -tags=x", "GONOSUMDB=example.org",
+		"GOOS=plan9", "GOBIN=/x", "CGO_ENABLED=1", "CC=/x", "GOPROXY=https://proxy.example",
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := binary.NewStore(t.TempDir(), binary.Options{Limits: quick, Env: env}).Acquire(t.Context(), hello(), nil)
+		done <- err
+	}()
+	got := map[string]string{}
+	for _, conn := range busy() {
+		text, err := bufio.NewReader(conn).ReadString(0)
+		is.NoErr(err)
+		if entries, ok := strings.CutPrefix(text, "install\n"); ok {
+			for entry := range strings.Lines(strings.TrimSuffix(entries, "\x00")) {
+				name, value, _ := strings.Cut(strings.TrimSpace(entry), "=")
+				got[name] = value
+			}
+		}
+		is.NoErr(conn.Close())
+	}
+	wantClass(t, <-done, binary.BadContent)
+	is.Equal(got["GOFLAGS"], "-trimpath -p=3")
+	is.Equal(got["CGO_ENABLED"], "0")
+	is.Equal(got["GOOS"], runtime.GOOS)
+	is.Equal(got["GOPROXY"], "https://proxy.example")
+	is.Equal(got["HOME"], "/home")
+	is.True(got["GONOSUMDB"] != "example.org" && got["GONOSUMDB"] != "") // every module is verified
+	is.True(got["GOBIN"] != "/x")
+	for _, name := range []string{"SECRET", "LD_PRELOAD", "CC"} {
+		_, has := got[name]
+		is.True(!has)
+	}
 }
 
 // A build may outlive the process that started it. Whoever comes next leaves

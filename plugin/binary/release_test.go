@@ -241,6 +241,52 @@ func TestOnlyAllowedHostsAreAsked(t *testing.T) {
 	is.Equal(other.total.Load(), int64(0))
 }
 
+func TestWhereRedirectsMayLead(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		from, to string
+		class    binary.Class
+	}{
+		{"https://github.example/x", "https://assets.example/x?token=1", ""},
+		{"http://127.0.0.1:1/x", "http://localhost:2/x", ""},
+		{"http://127.0.0.1:1/x", "https://assets.example/x", ""},
+		{"https://github.example/x", "http://assets.example/x", binary.InsecureRedirect},
+		{"https://github.example/x", "http://127.0.0.1/x", binary.InsecureRedirect},
+		{"https://github.example/x", "https://127.0.0.1/x", binary.ForbiddenHost},
+		{"https://github.example/x", "https://[::1]/x", binary.ForbiddenHost},
+		{"https://github.example/x", "https://localhost/x", binary.ForbiddenHost},
+		{"https://github.example/x", "https://169.254.169.254/latest", binary.ForbiddenHost},
+		{"https://github.example/x", "https://0.0.0.0/x", binary.ForbiddenHost},
+		{"https://github.example/x", "ftp://assets.example/x", binary.ForbiddenScheme},
+	} {
+		err := binary.Redirect(c.from, c.to)
+		if c.class != "" {
+			wantClass(t, err, c.class)
+		} else if err != nil {
+			t.Errorf("%s to %s: %v", c.from, c.to, err)
+		}
+	}
+}
+
+// Only silence is a stall: what comes slowly, but comes, is waited for.
+func TestASlowDownloadIsNoStall(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	script := []byte("#!/bin/sh\necho works >&2\n")
+	upstream := newReleases(t)
+	upstream.serve("/tool", func(w http.ResponseWriter, _ *http.Request) {
+		for i := range script {
+			_, _ = w.Write(script[i : i+1])
+			w.(http.Flusher).Flush()
+			<-time.After(60 * time.Millisecond)
+		}
+	})
+	limits := quick
+	limits.Stall, limits.Tries = time.Second, 1 // the whole takes longer
+	_, err := acquire(t, binary.Options{Limits: limits}, pinned(upstream.URL+"/tool", script))
+	is.NoErr(err)
+}
+
 func TestHTTPSIsVerifiedAndNotLeft(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

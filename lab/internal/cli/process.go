@@ -42,7 +42,11 @@ func (a *App) procCommand() *cobra.Command {
 				Command: []string{executable(paths), "--log-level", a.logLevel, "proc"},
 			}
 			if supervise {
-				if err := proc.Supervise(c.Context(), config); err != nil {
+				err := proc.Supervise(c.Context(), config)
+				if errors.Is(err, proc.ErrRestart) {
+					return &exitError{code: proc.ExitCode(err)} // nothing is wrong: nothing to tell
+				}
+				if err != nil {
 					return &exitError{proc.ExitCode(err), err}
 				}
 				return nil
