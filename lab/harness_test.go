@@ -24,6 +24,8 @@ type installation struct {
 	root string
 	lab  string // the executable
 
+	extraEnv []string // of commands, besides what they always have
+
 	mu         sync.Mutex
 	transcript bytes.Buffer // all that its commands printed, but for tokens
 }
@@ -76,7 +78,7 @@ func upInstallation(t *testing.T) *installation {
 
 // env is the whole environment of the commands: nothing of the machine's user.
 func (l *installation) env() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.root, "PATH_ROOT=" + l.root}
+	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + l.root, "PATH_ROOT=" + l.root}, l.extraEnv...)
 }
 
 // command prepares lab with the arguments.

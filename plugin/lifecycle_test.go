@@ -57,10 +57,10 @@ func TestPortThatIsTakenIsReplacedOnce(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	taken := listen(t)
-	first, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken}}, nil, false)
+	first, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken}}, nil, nil)
 	is.NoErr(err)
 	is.True(first["client"] != taken && first["client"] != 0)
-	again, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken}}, first, false)
+	again, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken}}, first, nil)
 	is.NoErr(err)
 	is.Equal(again, first) // kept, whatever is preferred
 }
@@ -69,18 +69,18 @@ func TestPinnedPortThatIsTakenNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
 	taken := listen(t)
-	_, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken, Pinned: true}}, nil, false)
+	_, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: taken, Pinned: true}}, nil, nil)
 	is.True(err != nil)
 	for _, told := range []string{strconv.Itoa(taken), "PID " + strconv.Itoa(os.Getpid()), "plugin.test"} {
 		is.True(strings.Contains(err.Error(), told)) // port, process and command
 	}
 }
 
-func TestPortOfALivingServiceIsNotLookedAt(t *testing.T) {
+func TestPortThatTheServiceHoldsItselfIsKept(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)
-	taken := listen(t) // by the service itself
-	ports, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: 1}}, map[string]int{"client": taken}, true)
+	own := listen(t)
+	ports, err := plugin.ChoosePorts(t.Context(), []plugin.Port{{Name: "client", Network: "tcp", Preferred: 1}}, map[string]int{"client": own}, []int{os.Getpid()})
 	is.NoErr(err)
-	is.Equal(ports["client"], taken)
+	is.Equal(ports["client"], own)
 }

@@ -4,47 +4,46 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
 )
 
 // ChoosePorts settles the service's ports: pinned ones as they are, others as
-// they were kept, or as preferred, or any that is free. While the service is
-// down a port that somebody else holds is an error when pinned, and replaced
-// when not.
-func ChoosePorts(ctx context.Context, ports []Port, kept map[string]int, alive bool) (map[string]int, error) {
+// they were kept, or as preferred, or any that is free. A port that somebody
+// else holds is an error when pinned, and replaced when not; one that a process
+// of the service itself holds, by PID in own, is its own.
+func ChoosePorts(ctx context.Context, ports []Port, kept map[string]int, own []int) (map[string]int, error) {
 	chosen := make(map[string]int, len(ports))
 	for _, p := range ports {
 		port := p.Preferred
 		if k, ok := kept[p.Name]; ok && !p.Pinned {
 			port = k
 		}
-		if !alive || port == 0 {
-			var err error
-			if port, err = available(ctx, p, port, chosen); err != nil {
-				return nil, err
-			}
+		port, err := available(ctx, p, port, chosen, own)
+		if err != nil {
+			return nil, err
 		}
 		chosen[p.Name] = port
 	}
 	return chosen, nil
 }
 
-// available returns port if nobody holds it, or for a port that is not pinned
-// another that is free.
-func available(ctx context.Context, p Port, port int, taken map[string]int) (int, error) {
+// available returns port if nobody else holds it, or for a port that is not
+// pinned another that is free.
+func available(ctx context.Context, p Port, port int, taken map[string]int, own []int) (int, error) {
 	if port != 0 {
 		holder, held, err := ready.PortHolder(ctx, p.Network, port)
 		if err != nil {
 			return 0, err
 		}
-		if !held && !contains(taken, port) {
+		held = held && !slices.Contains(own, holder.PID)
+		switch {
+		case !held && !contains(taken, port):
 			return port, nil
-		}
-		if p.Pinned && held {
+		case p.Pinned && held:
 			return 0, fmt.Errorf("%s port %d/%s is pinned in the settings but held by %s: end that process or choose another port", p.Name, port, p.Network, holder)
-		}
-		if p.Pinned {
+		case p.Pinned:
 			return 0, fmt.Errorf("%s port %d is pinned in the settings for two purposes: choose another port", p.Name, port)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -61,7 +62,7 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 	if restart == spec.Tags[tagDone] {
 		restart = ""
 	}
-	if restart == "" && !l.due(status) {
+	if restart == "" && !l.due(ctx, spec, status) {
 		return nil
 	}
 	service, err := l.describe()
@@ -76,9 +77,12 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 	if err != nil {
 		return err
 	}
-	if restart != "" {
+	switch {
+	case restart != "":
 		err = l.restart(ctx, restart)
-	} else if changed { // what had failed may do better as it is registered now
+	case changed && status.Alive(): // it lost a port to somebody and has served nobody yet
+		err = l.host.Supervisor.Restart(ctx, l.unit)
+	case changed: // what had failed may do better as it is registered now
 		err = l.host.Supervisor.Start(ctx, l.unit)
 	}
 	if err != nil || !changed {
@@ -88,15 +92,38 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 }
 
 // due reports whether the registration of a wanted service is looked at anew:
-// when it was asked for, and while nothing of it runs and the supervisor does
-// not try by itself.
-func (l *Lifecycle) due(status ServiceStatus) bool {
+// while nothing of it runs and the supervisor does not try by itself, when it
+// was asked for, and when it has not been ready yet because somebody else was
+// quicker to take one of its ports.
+func (l *Lifecycle) due(ctx context.Context, spec ServiceSpec, status ServiceStatus) bool {
+	trying := slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Restarting })
 	if status.Alive() {
-		return false
+		return trying && !l.served() && l.lostPort(ctx, spec, status)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.again || !slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Restarting })
+	return l.again || !trying || l.lostPort(ctx, spec, status)
+}
+
+// served reports whether the service was announced ready since it was started.
+func (l *Lifecycle) served() bool {
+	return l.last == nil || l.last.State == events.StateReady || l.last.State == events.StateDegraded
+}
+
+// lostPort reports whether a port of the service is somebody else's.
+func (l *Lifecycle) lostPort(ctx context.Context, spec ServiceSpec, status ServiceStatus) bool {
+	ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, pids(status))
+	return err != nil || !maps.Equal(ports, spec.Ports)
+}
+
+func pids(status ServiceStatus) []int {
+	var own []int
+	for _, a := range status.Actions {
+		if a.Alive() {
+			own = append(own, a.PID)
+		}
+	}
+	return own
 }
 
 // register registers the service with the acquired binary, as its settings
@@ -104,7 +131,7 @@ func (l *Lifecycle) due(status ServiceStatus) bool {
 func (l *Lifecycle) register(ctx context.Context) (changed bool, err error) {
 	err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
 		before := *spec
-		ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, status.Alive())
+		ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, pids(status))
 		if err != nil {
 			return err
 		}
@@ -196,6 +223,7 @@ func (l *Lifecycle) acquireWhileWanted(ctx context.Context, want binary.Spec) (g
 // supervisor, a proof, and the trouble there was with the next step.
 func (l *Lifecycle) assess(ctx context.Context, service Service, spec ServiceSpec, status ServiceStatus, last string, trouble error) events.ServiceState {
 	state := events.ServiceState{Version: spec.Version}
+	served := last == events.StateReady || last == events.StateDegraded
 	if status.Alive() {
 		ctx, cancel := context.WithTimeout(ctx, proving)
 		defer cancel()
@@ -217,16 +245,16 @@ func (l *Lifecycle) assess(ctx context.Context, service Service, spec ServiceSpe
 		state.State, state.Reason = events.StateDraining, "asked to stop"
 	case status.Wanted != WantStart:
 		state.State, state.Reason = events.StateStopped, "not wanted"
-	case trouble != nil && !status.Alive():
-		state.State, state.Reason = events.StateFailed, trouble.Error()
-	case slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Failed }):
-		state.State = events.StateFailed
 	case status.Ready && state.Reason == "" && len(spec.Actions) > 0:
 		state.State = events.StateReady
 		if trouble != nil {
 			state.Reason = "goes on as it was: " + trouble.Error()
 		}
-	case last == events.StateReady || last == events.StateDegraded:
+	case trouble != nil && (!status.Alive() || !served):
+		state.State, state.Reason = events.StateFailed, trouble.Error()
+	case slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Failed }):
+		state.State = events.StateFailed
+	case served:
 		state.State = events.StateDegraded
 	default:
 		state.State = events.StateConfigured

@@ -208,7 +208,7 @@ func TestWhyBuildsFail(t *testing.T) {
 		says   string
 	}{
 		"replace": {"go: downloading m v1.0.0\ngo: m/cmd/server@v1.0.0 (in m@v1.0.0):\n\tThe go.mod file for the module providing named packages contains one or\n\tmore replace directives. It must not contain directives that would cause\n\tit to be interpreted differently than if it were the main module.\n", binary.BadVersion, "replace directives"},
-		"sums":    {"go: downloading m v1.0.0\nm@v1.0.0: verifying module: checksum mismatch\n\tdownloaded: h1:a=\n\tsum.golang.org: h1:b=\n\nSECURITY ERROR\nThis download does NOT match the one reported by the checksum server.\n", binary.ChecksumMismatch, "SECURITY ERROR"},
+		"sums":    {"go: downloading m v1.0.0\nm@v1.0.0: verifying module: checksum mismatch\n\tdownloaded: h1:a=\n\tsum.example.org: h1:b=\n\nSECURITY ERROR\nThis download does NOT match the one reported by the checksum server.\n", binary.ChecksumMismatch, "SECURITY ERROR"},
 		"network": {`go: m@v1.0.0: m@v1.0.0: Get "https://me:hunter2@proxy/m/@v/v1.0.0.info": dial tcp: lookup proxy: no such host`, binary.NetworkError, "no such host"},
 		"tls":     {`go: m@v1.0.0: Get "https://proxy/m": tls: failed to verify certificate: x509: certificate signed by unknown authority`, binary.TLSError, "x509"},
 		"404":     {"go: m@v1.0.0: reading https://proxy/m/@v/v1.0.0.info: 404 Not Found\n\tserver response: not found: unknown revision v1.0.0", binary.NotFound, "404"},
@@ -241,7 +241,7 @@ func fakeGo() int {
 		return 2
 	}
 	if os.Args[1] == "env" {
-		fmt.Println(`{"GOVERSION":"go1.26.0","GOSUMDB":"sum.example.org"}`)
+		fmt.Printf(`{"GOVERSION":"go1.26.0","GOSUMDB":"sum.example.org","GOFLAGS":%q}`, os.Getenv("GOFLAGS"))
 		return 0
 	}
 	conn, err := net.Dial("unix", filepath.Join(filepath.Dir(self), "socket"))

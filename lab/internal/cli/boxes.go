@@ -2,19 +2,15 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,15 +20,6 @@ import (
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
 	"github.com/google/renameio/v2"
-)
-
-const busName = "hero_bus"
-
-// The bus in the secret store: the URL, with credentials, of the bus in use,
-// and of the embedded one, which keeps its own for when it is used again.
-const (
-	secretBusURL      = "nats_url"
-	secretEmbeddedURL = "embedded_url"
 )
 
 // installSelf puts this executable where the supervisor runs it from, whole or
@@ -134,102 +121,6 @@ func acquisitionEnv() map[string]string {
 		}
 	}
 	return env
-}
-
-// busChoice is which bus is in use.
-type busChoice struct {
-	embedded bool
-	address  string // host and port, without credentials
-}
-
-// chooseBus settles the bus: NATS_URL, or the one that was settled before, or
-// the embedded one with a password and a port of its own.
-func chooseBus(ctx context.Context, client *procclient.Client, embedded bool) (busChoice, error) {
-	var choice busChoice
-	own, err := embeddedURL(ctx, client)
-	if err != nil {
-		return choice, err
-	}
-	inUse, err := client.GetSecret(ctx, busName, secretBusURL)
-	if err != nil && !errors.Is(err, plugin.ErrNotFound) {
-		return choice, err
-	}
-	want := inUse
-	if outside := os.Getenv("NATS_URL"); outside != "" && !embedded {
-		want = outside
-	} else if embedded || want == "" || sameUser(want, own) {
-		want = own
-	}
-	if want != inUse {
-		if err := client.SetSecret(ctx, busName, secretBusURL, want); err != nil {
-			return choice, err
-		}
-	}
-	parsed, err := url.Parse(want)
-	if err != nil || parsed.Host == "" {
-		return choice, hinted(errors.New("NATS_URL is not a URL of a NATS server"), "it looks like nats://user:password@host:4222")
-	}
-	return busChoice{embedded: want == own, address: parsed.Host}, nil
-}
-
-// sameUser reports whether both URLs are the embedded server's, whose password
-// nobody else has: only its port has changed.
-func sameUser(a, b string) bool {
-	x, errX := url.Parse(a)
-	y, errY := url.Parse(b)
-	return errX == nil && errY == nil && x.User.String() == y.User.String()
-}
-
-// embeddedURL returns the URL of the embedded server. It is made once; only
-// its port changes, when somebody else took it while the bus was down.
-func embeddedURL(ctx context.Context, client *procclient.Client) (string, error) {
-	kept, err := client.GetSecret(ctx, busName, secretEmbeddedURL)
-	if errors.Is(err, plugin.ErrNotFound) {
-		fresh := url.URL{Scheme: "nats", User: url.UserPassword("lab", rand.Text())}
-		if fresh.Host, err = freeAddress(); err != nil {
-			return "", err
-		}
-		err = client.CreateSecret(ctx, busName, secretEmbeddedURL, fresh.String())
-		if err == nil || !errors.Is(err, plugin.ErrExists) {
-			return fresh.String(), err
-		}
-		return client.GetSecret(ctx, busName, secretEmbeddedURL)
-	}
-	if err != nil {
-		return "", err
-	}
-	_, status, err := client.Get(ctx, busName)
-	if errors.Is(err, plugin.ErrNotFound) || err == nil && !status.Alive() {
-		return movedIfTaken(ctx, client, kept)
-	}
-	return kept, err
-}
-
-func movedIfTaken(ctx context.Context, client *procclient.Client, kept string) (string, error) {
-	u, err := url.Parse(kept)
-	if err != nil {
-		return "", errors.New("the URL of the embedded bus in the secret store is damaged")
-	}
-	port, err := strconv.Atoi(u.Port())
-	if err != nil {
-		return "", errors.New("the URL of the embedded bus in the secret store has no port")
-	}
-	if _, held, err := ready.PortHolder(ctx, "tcp", port); err != nil || !held {
-		return kept, err
-	}
-	if u.Host, err = freeAddress(); err != nil {
-		return "", err
-	}
-	return u.String(), client.SetSecret(ctx, busName, secretEmbeddedURL, u.String())
-}
-
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port for the bus: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
 }
 
 // bringUp registers the box, restarts it if it runs as something else, and

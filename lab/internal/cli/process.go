@@ -3,18 +3,13 @@ package cli
 import (
 	"context"
 	"errors"
-	"net/url"
 	"os"
-	"strconv"
 
-	"forge.ourworld.tf/lhumina_code/lab/events/jetstream"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/host"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
-	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 )
 
 // procCommand is hero_proc itself: the keeper, and below it the supervisor.
@@ -66,37 +61,6 @@ func (a *App) busCommand() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  func(c *cobra.Command, _ []string) error { return a.runBus(c.Context()) },
 	}
-}
-
-func (a *App) runBus(ctx context.Context) error {
-	client, paths, err := a.Supervisor()
-	if err != nil {
-		return err
-	}
-	secret, err := client.GetSecret(ctx, busName, secretEmbeddedURL)
-	if err != nil {
-		return err
-	}
-	at, err := url.Parse(secret)
-	if err != nil {
-		return errors.New("the URL of the embedded bus in the secret store is damaged")
-	}
-	port, err := strconv.Atoi(at.Port())
-	if err != nil {
-		return errors.New("the URL of the embedded bus in the secret store has no port")
-	}
-	password, _ := at.User.Password()
-	server := jetstream.NewServer(jetstream.ServerOptions{
-		Dir: paths.Var(busName), Host: at.Hostname(), Port: port,
-		User: at.User.Username(), Password: password, Log: a.Logger(a.Stdout),
-	})
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return server.Run(ctx) })
-	group.Go(func() error {
-		health := func(context.Context) error { return server.Health() }
-		return rpc.Service{Name: busName, Version: a.Version, Health: health}.Serve(ctx, paths.Socket(busName), nil)
-	})
-	return group.Wait()
 }
 
 func (a *App) hostCommand() *cobra.Command {

@@ -8,7 +8,6 @@ import (
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
-	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"github.com/spf13/cobra"
 )
 
@@ -72,7 +71,7 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 	if started {
 		a.Say("hero_proc            started")
 	}
-	bus, err := chooseBus(ctx, client, embedded)
+	bus, err := chooseBus(ctx, client, paths.Node(), embedded)
 	if err != nil {
 		return err
 	}
@@ -94,18 +93,6 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 		return err
 	}
 	return a.upDone(state, started || brought, time.Since(begun))
-}
-
-// retireEmbedded stops the embedded bus where an outside one is used.
-func retireEmbedded(ctx context.Context, client *procclient.Client, bus busChoice) error {
-	if bus.embedded {
-		return nil
-	}
-	err := client.Delete(ctx, busName, false)
-	if errors.Is(err, plugin.ErrNotFound) {
-		return nil
-	}
-	return err
 }
 
 // upMedia asks for the media and follows the events until they are ready. It
