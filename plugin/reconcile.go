@@ -73,14 +73,14 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 	if err := l.acquire(ctx, spec); err != nil {
 		return err
 	}
-	changed, err := l.register(ctx)
+	changed, err := l.register(ctx, restart != "")
 	if err != nil {
 		return err
 	}
 	switch {
 	case restart != "":
 		err = l.restart(ctx, restart)
-	case changed && status.Alive(): // it lost a port to somebody and has served nobody yet
+	case changed && status.Alive() && !drains(spec, status): // what runs knows a port that is lost
 		err = l.host.Supervisor.Restart(ctx, l.unit)
 	case changed: // what had failed may do better as it is registered now
 		err = l.host.Supervisor.Start(ctx, l.unit)
@@ -93,27 +93,45 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 
 // due reports whether the registration of a wanted service is looked at anew:
 // while nothing of it runs and the supervisor does not try by itself, when it
-// was asked for, and when it has not been ready yet because somebody else was
-// quicker to take one of its ports.
+// was asked for, and when the supervisor tries in vain because somebody else
+// has taken one of its ports.
 func (l *Lifecycle) due(ctx context.Context, spec ServiceSpec, status ServiceStatus) bool {
 	trying := slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Restarting })
 	if status.Alive() {
-		return trying && !l.served() && l.lostPort(ctx, spec, status)
+		return trying && l.lostPort(ctx, spec, status)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.again || !trying || l.lostPort(ctx, spec, status)
 }
 
-// served reports whether the service was announced ready since it was started.
-func (l *Lifecycle) served() bool {
-	return l.last == nil || l.last.State == events.StateReady || l.last.State == events.StateDegraded
+// drains reports whether a process is alive that has something to lose.
+func drains(spec ServiceSpec, status ServiceStatus) bool {
+	return slices.ContainsFunc(spec.Actions, func(a Action) bool { return a.Drain && status.Action(a.Name).Alive() })
 }
 
 // lostPort reports whether a port of the service is somebody else's.
 func (l *Lifecycle) lostPort(ctx context.Context, spec ServiceSpec, status ServiceStatus) bool {
-	ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, pids(status))
+	ports, err := ChoosePorts(ctx, keeping(l.service.Ports, spec.Ports), spec.Ports, pids(status))
 	return err != nil || !maps.Equal(ports, spec.Ports)
+}
+
+// keeping returns the ports with those that are registered not pinned anywhere
+// else: what runs cannot move.
+func keeping(ports []Port, registered map[string]int) []Port {
+	kept := slices.Clone(ports)
+	for i, p := range kept {
+		if port, ok := registered[p.Name]; ok && port != p.Preferred {
+			kept[i].Preferred, kept[i].Pinned = port, false
+		}
+	}
+	return kept
+}
+
+// stopping reports whether the service is on its way down, be it only to start
+// anew.
+func stopping(status ServiceStatus) bool {
+	return slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return a.State == Stopping })
 }
 
 func pids(status ServiceStatus) []int {
@@ -127,11 +145,16 @@ func pids(status ServiceStatus) []int {
 }
 
 // register registers the service with the acquired binary, as its settings
-// describe it now. It reports whether that changed anything.
-func (l *Lifecycle) register(ctx context.Context) (changed bool, err error) {
+// describe it now. It reports whether that changed anything. Ports that are
+// pinned take effect when nothing of the service runs, or is about to restart.
+func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, err error) {
 	err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
 		before := *spec
-		ports, err := ChoosePorts(ctx, l.service.Ports, spec.Ports, pids(status))
+		want := l.service.Ports
+		if status.Alive() && !restart {
+			want = keeping(want, spec.Ports)
+		}
+		ports, err := ChoosePorts(ctx, want, spec.Ports, pids(status))
 		if err != nil {
 			return err
 		}
@@ -241,7 +264,7 @@ func (l *Lifecycle) assess(ctx context.Context, service Service, spec ServiceSpe
 		}
 	}
 	switch {
-	case status.Wanted != WantStart && status.Alive():
+	case status.Alive() && (status.Wanted != WantStart || stopping(status)):
 		state.State, state.Reason = events.StateDraining, "asked to stop"
 	case status.Wanted != WantStart:
 		state.State, state.Reason = events.StateStopped, "not wanted"

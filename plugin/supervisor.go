@@ -21,7 +21,9 @@ type Supervisor interface {
 	// Get returns the registration and the state of a service.
 	Get(ctx context.Context, name string) (ServiceSpec, ServiceStatus, error)
 	// Start records that the service is wanted and starts the actions that are
-	// not up. It does not wait for them.
+	// not up. A oneshot that has succeeded runs again when nothing of the
+	// service is up, or when it is registered otherwise by now. It does not
+	// wait for them.
 	Start(ctx context.Context, name string) error
 	// Stop records that the service is not wanted and stops its actions,
 	// dependents first. It does not wait for them. Force does not let an

@@ -42,6 +42,10 @@ const (
 // loses one that comes in its first 150 ms and then serves for ever.
 const stopDelayMS = 1000
 
+// forceAfterMS is how long a livekit-server that may not drain is given to say
+// goodbye.
+const forceAfterMS = 1000
+
 // New describes the service with these settings.
 func New(s Settings, paths plugin.Paths, secrets plugin.Secrets) plugin.Service {
 	return plugin.Service{
@@ -114,7 +118,7 @@ func actions(s Settings, in plugin.Instance) []plugin.Action {
 				{UDP: fmt.Sprintf("127.0.0.1:%d", in.Ports[portUDP])},
 				{HTTP: fmt.Sprintf("http://127.0.0.1:%d/", in.Ports[portSignal])},
 			},
-			Drain: true, StopDelayMS: stopDelayMS,
+			Drain: true, StopDelayMS: stopDelayMS, StopTimeoutMS: forceAfterMS,
 		},
 		{
 			Name:      actionBackend,

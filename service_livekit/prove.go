@@ -51,19 +51,47 @@ func (p prover) prove(ctx context.Context, in plugin.Instance, status plugin.Ser
 	} {
 		check(c.name, func(ctx context.Context) error { return c.probe.Check(ctx, server.PID) })
 	}
-	check("token", func(ctx context.Context) error { return p.tokenIsAccepted(ctx, in) })
-	if client, err := newClient(ctx, p.secrets, proof.BackendURL); err == nil {
-		if rooms, err := client.Status(ctx); err == nil {
-			proof.Participants = rooms.Participants
-		}
-	}
+	check("token", func(ctx context.Context) error { return p.tokenIsAccepted(ctx, in, status) })
+	proof.Participants = p.participants(ctx, in, status)
 	return proof
 }
 
-// tokenIsAccepted has lk-backend sign a token and shows it to livekit-server.
-func (p prover) tokenIsAccepted(ctx context.Context, in plugin.Instance) error {
-	client, err := newClient(ctx, p.secrets, signalURL("http", in.Ports[portBackend]))
+// owns returns nil if the process of the action is the one that listens on the
+// port. Nothing secret is sent before that: another installation's process, or
+// anybody's, may have been quicker to take the port.
+func owns(ctx context.Context, status plugin.ServiceStatus, action string, port int) error {
+	a := status.Action(action)
+	if !a.Alive() {
+		return fmt.Errorf("%s is %s", action, a.State)
+	}
+	return ready.Bound(ctx, "tcp", a.PID, fmt.Sprintf("127.0.0.1:%d", port))
+}
+
+// participants counts who is in a room, as far as that can be known: also while
+// lk-backend is down, as it is when the media drain.
+func (p prover) participants(ctx context.Context, in plugin.Instance, status plugin.ServiceStatus) int {
+	if owns(ctx, status, actionServer, in.Ports[portSignal]) != nil {
+		return 0
+	}
+	key, errKey := p.secrets.GetSecret(ctx, Name, secretKey)
+	secret, errSecret := p.secrets.GetSecret(ctx, Name, secretSecret)
+	if errKey != nil || errSecret != nil {
+		return 0
+	}
+	now, err := backend.Rooms(ctx, signalURL("http", in.Ports[portSignal]), key, secret)
 	if err != nil {
+		return 0
+	}
+	return now.Participants
+}
+
+// tokenIsAccepted has lk-backend sign a token and shows it to livekit-server.
+func (p prover) tokenIsAccepted(ctx context.Context, in plugin.Instance, status plugin.ServiceStatus) error {
+	client, err := newClient(ctx, p.secrets, status, in.Ports)
+	if err != nil {
+		return err
+	}
+	if err := owns(ctx, status, actionServer, in.Ports[portSignal]); err != nil {
 		return err
 	}
 	token, err := client.Token(ctx, backend.TokenRequest{Room: "lab-readiness", Identity: "lab-readiness", TTLSeconds: 60, Probe: true})
@@ -91,13 +119,16 @@ func (p prover) tokenIsAccepted(ctx context.Context, in plugin.Instance) error {
 	return nil
 }
 
-// newClient is a client of the lk-backend at the URL.
-func newClient(ctx context.Context, secrets plugin.Secrets, at string) (*backend.Client, error) {
+// newClient is a client of our lk-backend, and of no other.
+func newClient(ctx context.Context, secrets plugin.Secrets, status plugin.ServiceStatus, ports map[string]int) (*backend.Client, error) {
+	if err := owns(ctx, status, actionBackend, ports[portBackend]); err != nil {
+		return nil, err
+	}
 	bearer, err := secrets.GetSecret(ctx, Name, secretBearer)
 	if err != nil {
 		return nil, fmt.Errorf("get the secret of lk-backend: %w", err)
 	}
-	return &backend.Client{URL: at, Bearer: bearer, Timeout: 2 * time.Second}, nil
+	return &backend.Client{URL: signalURL("http", ports[portBackend]), Bearer: bearer, Timeout: 2 * time.Second}, nil
 }
 
 // Token gets a join token from lk-backend, wherever it was registered to listen.
@@ -109,7 +140,7 @@ func Token(ctx context.Context, supervisor plugin.Supervisor, secrets plugin.Sec
 	if action := status.Action(actionBackend); !action.Ready {
 		return backend.Token{}, fmt.Errorf("lk-backend is %s %s", action.State, action.Why)
 	}
-	client, err := newClient(ctx, secrets, signalURL("http", spec.Ports[portBackend]))
+	client, err := newClient(ctx, secrets, status, spec.Ports)
 	if err != nil {
 		return backend.Token{}, err
 	}

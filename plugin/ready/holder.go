@@ -45,8 +45,9 @@ func PortHolder(ctx context.Context, network string, port int) (Holder, bool, er
 	return Holder{}, false, nil
 }
 
-// bound checks that the process itself has the UDP address.
-func bound(ctx context.Context, pid int, address string) error {
+// Bound returns nil if the process itself has the address (host:port) on the
+// network ("tcp", where it listens, or "udp").
+func Bound(ctx context.Context, network string, pid int, address string) error {
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
 		return err
@@ -55,14 +56,17 @@ func bound(ctx context.Context, pid int, address string) error {
 	if err != nil {
 		return err
 	}
-	conns, err := gopsnet.ConnectionsPidWithContext(ctx, "udp", int32(pid))
+	conns, err := gopsnet.ConnectionsPidWithContext(ctx, network, int32(pid))
 	if err != nil {
-		return fmt.Errorf("list UDP sockets of PID %d: %w", pid, err)
+		return fmt.Errorf("list %s sockets of PID %d: %w", network, pid, err)
 	}
 	for _, c := range conns {
+		if network == "tcp" && c.Status != "LISTEN" {
+			continue
+		}
 		if int(c.Laddr.Port) == port && (c.Laddr.IP == host || strings.Trim(c.Laddr.IP, "*0.:") == "") {
 			return nil
 		}
 	}
-	return fmt.Errorf("PID %d has not bound it", pid)
+	return fmt.Errorf("PID %d has not bound %s", pid, address)
 }

@@ -8,7 +8,6 @@ package ready
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -72,7 +71,7 @@ func (p Probe) Check(ctx context.Context, pid int) error {
 	case "tcp":
 		err = connect(ctx, "tcp", target)
 	case "udp":
-		err = bound(ctx, pid, target)
+		err = Bound(ctx, "udp", pid, target)
 	case "unix":
 		err = connect(ctx, "unix", target)
 	case "hero":
@@ -132,7 +131,7 @@ func Wait(ctx context.Context, interval time.Duration, check func(context.Contex
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 		case <-tick.C:
 		}
 	}

@@ -100,7 +100,9 @@ func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 
 // IsDown reports whether a call failed because nobody listens on the socket.
 func IsDown(err error) bool {
-	return errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED)
+	var dial *net.OpError
+	return errors.As(err, &dial) && dial.Op == "dial" && dial.Net == "unix" &&
+		(errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED))
 }
 
 func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }

@@ -18,6 +18,11 @@ type Status struct {
 	Participants int `json:"participants"`
 }
 
+// Rooms asks the livekit-server at the URL (http://host:port) what goes on.
+func Rooms(ctx context.Context, url, key, secret string) (Status, error) {
+	return media{signer{key, secret}, url}.status(ctx)
+}
+
 // media asks livekit-server's room API, which is Twirp: JSON over HTTP.
 type media struct {
 	signer signer

@@ -14,9 +14,9 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events/jetstream"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
@@ -97,6 +97,9 @@ func (a *App) fail(err error) int {
 
 // message is what people read: without the numbers of JSON-RPC.
 func message(err error) string {
+	if rpc.IsDown(err) {
+		return "hero_proc is not running here"
+	}
 	text := err.Error()
 	var rpcErr *jrpc2.Error
 	if errors.As(err, &rpcErr) {
@@ -112,7 +115,7 @@ func hint(err error) string {
 	case errors.As(err, &hinted):
 		return hinted.hint
 	case rpc.IsDown(err):
-		return "hero_proc is not running here: lab up starts it (check --root or PATH_ROOT)"
+		return "lab up starts it; another installation is named by --root or PATH_ROOT"
 	}
 	return ""
 }
@@ -169,7 +172,10 @@ service, by events, so that restarting anything else never touches it.
 	flags.BoolVar(&a.JSON, "json", false, "print JSON for programs")
 	flags.StringVar(&a.logLevel, "log-level", "info", "debug, info, warn or error: `level` of what the processes log")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
+		if err := c.ValidateRequiredFlags(); err != nil {
+			return usagef("%w (see %s --help)", err, c.CommandPath())
+		}
 		if err := new(slog.Level).UnmarshalText([]byte(a.logLevel)); err != nil {
 			return usagef("--log-level %q is none of debug, info, warn, error", a.logLevel)
 		}
@@ -230,13 +236,17 @@ func (a *App) Logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// Supervisor is a client of the installation's supervisor.
+// Supervisor is a client of the installation's supervisor. It waits for one
+// only where a keeper lives, which is about to have one.
 func (a *App) Supervisor() (*procclient.Client, plugin.Paths, error) {
 	paths, err := a.Paths()
 	if err != nil {
 		return nil, paths, err
 	}
-	return procclient.New(paths), paths, nil
+	if proc.Kept(paths) {
+		return procclient.New(paths), paths, nil
+	}
+	return procclient.Impatient(paths), paths, nil
 }
 
 // Bus connects to the installation's bus under the name, which shows up in the
@@ -258,9 +268,13 @@ func (a *App) Bus(ctx context.Context, name string, log *slog.Logger) (*jetstrea
 
 // quickBus connects for a command, which would rather fail than wait for long.
 func (a *App) quickBus(ctx context.Context) (*jetstream.Bus, error) {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*rpc.Patience, errors.New("the bus does not answer: lab status tells more"))
 	defer cancel()
-	return a.Bus(ctx, "lab command", slog.New(slog.DiscardHandler))
+	bus, err := a.Bus(ctx, "lab command", a.quiet())
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return bus, err
 }
 
 // Say tells people what happens. Programs that asked for JSON have standard

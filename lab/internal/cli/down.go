@@ -46,7 +46,7 @@ func (a *App) down(ctx context.Context, force bool) error {
 	if err != nil {
 		return err
 	}
-	info, err := a.info(ctx, paths)
+	info, err := client.Info(ctx)
 	if rpc.IsDown(err) {
 		left, err := proc.LeftBehind(paths)
 		if err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -176,7 +175,7 @@ func (f *follower) await(ctx context.Context) (events.ServiceState, error) {
 	for {
 		select {
 		case <-ctx.Done():
-			return state, errors.Join(context.Cause(ctx), fmt.Errorf("%s is %s", f.view.Name(), stateLine(state)))
+			return state, fmt.Errorf("%w: %s is %s", context.Cause(ctx), f.view.Name(), stateLine(state))
 		case state = <-f.answers:
 			if state.State == events.StateFailed {
 				return state, hinted(fmt.Errorf("%s failed: %s", f.view.Name(), state.Reason), "lab status shows the rest; mend it, then: lab service %s --start", f.view.Name())

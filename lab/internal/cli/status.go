@@ -54,11 +54,11 @@ from memory. Exit code 4 when something that should be ready is not.`,
 // report asks everybody, so that one that is down hides no other.
 func (a *App) report(ctx context.Context) (report, error) {
 	r := report{Media: events.ServiceState{State: events.StateUnknown}, Services: []plugin.ServiceStatus{}}
-	client, paths, err := a.Supervisor()
+	client, _, err := a.Supervisor()
 	if err != nil {
 		return r, err
 	}
-	info, err := a.info(ctx, paths)
+	info, err := client.Info(ctx)
 	if err != nil {
 		return r, err
 	}

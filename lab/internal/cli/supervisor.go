@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
@@ -20,8 +19,11 @@ import (
 // ensureSupervisor has a supervisor of this build run. Two that are started at
 // once settle among themselves who stays.
 func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build string) (client *procclient.Client, started bool, err error) {
-	client = procclient.New(paths)
-	info, err := a.info(ctx, paths)
+	client, _, err = a.Supervisor()
+	if err != nil {
+		return nil, false, err
+	}
+	info, err := client.Info(ctx)
 	switch {
 	case err == nil && info.Version == a.supervisorVersion(build):
 		return client, false, nil
@@ -40,6 +42,7 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 	case !rpc.IsDown(err):
 		return nil, false, fmt.Errorf("ask hero_proc: %w", err)
 	}
+	client = procclient.New(paths)
 	exited, err := a.spawnSupervisor(paths)
 	if err != nil {
 		return nil, false, err
@@ -60,15 +63,6 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 		return nil, false, hinted(fmt.Errorf("start hero_proc: %w", err), "its log is %s", logFile(paths))
 	}
 	return client, true, nil
-}
-
-// info asks the supervisor who it is. Only where a keeper lives, which is about
-// to have a supervisor, does it wait for one.
-func (a *App) info(ctx context.Context, paths plugin.Paths) (procclient.Info, error) {
-	if proc.Kept(paths) {
-		return procclient.New(paths).Info(ctx)
-	}
-	return procclient.Impatient(paths).Info(ctx)
 }
 
 // supervisorVersion is how a supervisor of this build calls itself.

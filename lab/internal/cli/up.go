@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
@@ -47,7 +46,7 @@ func (a *App) outcome(ctx context.Context, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(context.Cause(ctx), errTimeout):
-		return &exitError{exitTimedOut, hinted(fmt.Errorf("%w: %w", errTimeout, err), "it goes on by itself: lab status says how far it is, --timeout waits longer")}
+		return &exitError{exitTimedOut, hinted(err, "it goes on by itself: lab status says how far it is, --timeout waits longer")}
 	case ctx.Err() != nil:
 		return hinted(errors.New("interrupted"), "what was begun goes on by itself: lab status says how far it is, lab down stops it")
 	}

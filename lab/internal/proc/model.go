@@ -4,6 +4,7 @@ package proc
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"time"
 
@@ -225,4 +226,10 @@ func stopDelay(a plugin.Action) time.Duration       { return ms(a.StopDelayMS, 0
 
 func ms(n, otherwise int) time.Duration {
 	return time.Duration(cmp.Or(n, otherwise)) * time.Millisecond
+}
+
+// outdated reports whether the action is registered otherwise than it was when
+// it last ran.
+func (u *unit) outdated() bool {
+	return u.spec != nil && !reflect.DeepEqual(u.record.Spec, *u.spec)
 }
