@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	built = dir
+	preferred.hold()
 	code := m.Run()
 	os.RemoveAll(dir)
 	os.Exit(code)

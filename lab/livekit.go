@@ -53,6 +53,9 @@ connect. Whoever has the token can join, until it expires.`,
 	}
 	c.Flags().StringVar(&request.Room, "room", "", "`name` of the room")
 	c.Flags().StringVar(&request.Identity, "identity", "", "who joins: a second one of the same `name` replaces the first")
+	for _, name := range []string{"room", "identity"} {
+		_ = c.MarkFlagRequired(name) // the flags exist: they were made two lines above
+	}
 	c.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long it can be used to join, at most 24h")
 	return c
 }

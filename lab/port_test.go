@@ -15,13 +15,12 @@ import (
 	"github.com/matryer/is"
 )
 
-// preferredPort is where livekit-server listens when nobody else does.
-const preferredPort = 7880
-
 // TestTakenPortIsLeftToItsHolder wants the preferred port for itself, so no
 // other test of this package runs beside it.
 func TestTakenPortIsLeftToItsHolder(t *testing.T) {
 	is := is.New(t)
+	preferred.letGo()
+	defer preferred.hold()
 	holder, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", preferredPort))
 	if err == nil { // otherwise somebody else holds it, which does as well
 		defer holder.Close()
@@ -65,10 +64,11 @@ func TestPortTakenWhileDownIsReplaced(t *testing.T) {
 }
 
 // TestInstallationsSideBySide brings up several at once, which all prefer the
-// same ports.
+// same ports; no other test of this package runs beside it.
 func TestInstallationsSideBySide(t *testing.T) {
-	t.Parallel()
 	is := is.New(t)
+	preferred.letGo()
+	defer preferred.hold()
 	all := []*installation{newInstallation(t), newInstallation(t), newInstallation(t)}
 	outcomes := make([]outcome, len(all))
 	var running sync.WaitGroup

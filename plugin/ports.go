@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 
@@ -64,21 +65,37 @@ func contains(taken map[string]int, port int) bool {
 	return false
 }
 
-// anyFree asks the kernel for a port that nobody has bound on loopback.
-func anyFree(network string) (int, error) {
-	const address = "127.0.0.1:0"
+// Ports that nobody preferred come from this range. The kernel gives none of
+// them to outgoing connections, which could take a kept one at any time.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+// anyFree finds a port that nobody has bound on loopback. It is picked at
+// random, so that two installations that come up at once hardly pick the same.
+func anyFree(network string) (port int, err error) {
+	for range 100 {
+		port = firstPort + rand.IntN(lastPort-firstPort)
+		if err = tryPort(network, port); err == nil {
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("find a free port: %w", err)
+}
+
+func tryPort(network string, port int) error {
+	address := fmt.Sprintf("127.0.0.1:%d", port)
 	if network == "udp" {
 		conn, err := net.ListenPacket(network, address)
 		if err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
+			return err
 		}
-		defer conn.Close()
-		return conn.LocalAddr().(*net.UDPAddr).Port, nil
+		return conn.Close()
 	}
 	l, err := net.Listen(network, address)
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return err
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	return l.Close()
 }
