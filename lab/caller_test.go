@@ -48,6 +48,8 @@ type callReport struct {
 		Lost         int     `json:"lost"`
 		Duplicated   int     `json:"duplicated"`
 		OutOfOrder   int     `json:"out_of_order"`
+		Missing      []int   `json:"missing"` // the first frames that were lost
+		Foreign      int     `json:"foreign"` // payloads that are no frames of ours
 		LongestGapMS float64 `json:"longest_gap_ms"`
 		SlowestMS    float64 `json:"slowest_ms"`
 	} `json:"subscribers"`
@@ -218,13 +220,14 @@ func (c *call) await(within time.Duration) {
 	}
 }
 
-// complaints judges a call as its participants would, but for how long they
-// heard nothing: that is silences.
+// complaints judges a call as its participants would, but for what a busy
+// machine does by itself: that is blemishes.
 func (r callReport) complaints() []string {
 	found := append([]string{}, r.Errors...)
 	for _, s := range r.Subscribers {
-		if s.Lost != 0 || s.Duplicated != 0 || s.OutOfOrder != 0 {
-			found = append(found, fmt.Sprintf("%s lost %d frames, heard %d twice and %d late", s.Identity, s.Lost, s.Duplicated, s.OutOfOrder))
+		if s.Lost > strayFrames || s.Duplicated != 0 || s.OutOfOrder != 0 {
+			found = append(found, fmt.Sprintf("%s lost %d frames %v and got %d that nobody sent, heard %d twice and %d late",
+				s.Identity, s.Lost, s.Missing, s.Foreign, s.Duplicated, s.OutOfOrder))
 		}
 	}
 	for _, p := range r.Participants {
@@ -236,12 +239,19 @@ func (r callReport) complaints() []string {
 	return found
 }
 
-// silences tells of gaps between two frames that are longer than allowed, in
-// milliseconds. While the sender itself is held up there is nothing to hear.
-func (r callReport) silences(allowed float64) []string {
+// strayFrames is how many frames a call may lose without being beyond repair.
+const strayFrames = 1
+
+// blemishes tells of stray frames that were lost, and of gaps between two frames
+// that are longer than allowed, in milliseconds. While the sender itself is held
+// up there is nothing to hear.
+func (r callReport) blemishes(allowed float64) []string {
 	var found []string
 	allowed = max(allowed, r.Pace.LongestGapMS+slackMS)
 	for _, s := range r.Subscribers {
+		if s.Lost > 0 {
+			found = append(found, fmt.Sprintf("%s lost the frames %v", s.Identity, s.Missing))
+		}
 		if s.LongestGapMS > allowed {
 			found = append(found, fmt.Sprintf("%s heard nothing for %.1f ms, at most %.1f ms are allowed", s.Identity, s.LongestGapMS, allowed))
 		}

@@ -20,7 +20,7 @@ import (
 func TestTakenPortIsLeftToItsHolder(t *testing.T) {
 	is := is.New(t)
 	preferred.letGo()
-	defer preferred.hold()
+	t.Cleanup(preferred.hold) // after the installations are gone
 	holder, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", preferredPort))
 	if err == nil { // otherwise somebody else holds it, which does as well
 		defer holder.Close()
@@ -68,7 +68,7 @@ func TestPortTakenWhileDownIsReplaced(t *testing.T) {
 func TestInstallationsSideBySide(t *testing.T) {
 	is := is.New(t)
 	preferred.letGo()
-	defer preferred.hold()
+	t.Cleanup(preferred.hold) // after the installations are gone
 	all := []*installation{newInstallation(t), newInstallation(t), newInstallation(t)}
 	outcomes := make([]outcome, len(all))
 	var running sync.WaitGroup

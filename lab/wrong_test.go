@@ -38,7 +38,7 @@ func TestWrongDesignIsNoticed(t *testing.T) {
 	m.awaitReady(t)
 	c.awaitFrames(300)
 	report := c.end()
-	complaints := strings.Join(append(report.complaints(), report.silences(1000)...), "\n")
+	complaints := strings.Join(append(report.complaints(), report.blemishes(1000)...), "\n")
 	t.Log(complaints)
 	is.True(strings.Contains(complaints, "listener-1 lost"))
 	is.True(strings.Contains(complaints, "speaker reconnected"))
