@@ -109,10 +109,10 @@ func (s *supervisor) alone(ctx context.Context) (err error) {
 func (s *supervisor) watchKeeper(ctx context.Context) error {
 	fd, err := unix.PidfdOpen(s.keeper, unix.PIDFD_NONBLOCK)
 	if os.Getppid() != s.keeper || errors.Is(err, unix.ESRCH) {
-		if err == nil {
-			err = unix.Close(fd)
-		}
 		s.orphaned()
+		if err == nil {
+			return unix.Close(fd) // of a stranger that has the PID by now
+		}
 		return nil
 	}
 	if err != nil {
