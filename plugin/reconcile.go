@@ -73,7 +73,7 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 	if err := l.acquire(ctx, spec); err != nil {
 		return err
 	}
-	changed, err := l.register(ctx, restart != "")
+	changed, status, err := l.register(ctx, restart != "")
 	if err != nil {
 		return err
 	}
@@ -145,10 +145,12 @@ func pids(status ServiceStatus) []int {
 }
 
 // register registers the service with the acquired binary, as its settings
-// describe it now. It reports whether that changed anything. Ports that are
-// pinned take effect when nothing of the service runs, or is about to restart.
-func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, err error) {
+// describe it now. It reports whether that changed anything, and how the service
+// was at that moment. Ports that are pinned take effect when nothing of the
+// service runs, or is about to restart.
+func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, then ServiceStatus, err error) {
 	err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
+		then = status
 		before := *spec
 		want := l.service.Ports
 		if status.Alive() && !restart {
@@ -165,7 +167,7 @@ func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, e
 		changed = !same(before, *spec)
 		return nil
 	})
-	return changed, err
+	return changed, then, err
 }
 
 // restart carries out the restart that was requested by the event id, once.
