@@ -14,16 +14,16 @@ import (
 // stopping what is down do nothing. An unknown service is [ErrNotFound].
 type Supervisor interface {
 	// Set registers the service, or replaces its registration. It touches no
-	// running process: a changed action takes effect when it next starts. An
-	// action that is new to a wanted service is started; one that is gone is
-	// stopped.
+	// process that has been ready: a changed action takes effect when it next
+	// starts. One that has never been is started anew, and so is a oneshot that
+	// has ended as it was registered before. An action that is new to a wanted
+	// service is started; one that is gone is stopped.
 	Set(ctx context.Context, spec ServiceSpec) error
 	// Get returns the registration and the state of a service.
 	Get(ctx context.Context, name string) (ServiceSpec, ServiceStatus, error)
 	// Start records that the service is wanted and starts the actions that are
 	// not up. A oneshot that has succeeded runs again when nothing of the
-	// service is up, or when it is registered otherwise by now. It does not
-	// wait for them.
+	// service is up. It does not wait for them.
 	Start(ctx context.Context, name string) error
 	// Stop records that the service is not wanted and stops its actions,
 	// dependents first. It does not wait for them. Force does not let an

@@ -40,7 +40,7 @@ func (s *supervisor) startService(ctx context.Context, p procclient.Name) (bool,
 			return nil
 		}
 		for _, u := range svc.units {
-			if u.proc == nil && (u.State != plugin.Succeeded || u.outdated()) {
+			if u.proc == nil && u.State != plugin.Succeeded {
 				s.await(u)
 			}
 		}

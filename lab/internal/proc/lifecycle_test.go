@@ -170,7 +170,7 @@ func TestStopAndRestart(t *testing.T) {
 	h.is.Equal(status.State, plugin.Inactive)
 }
 
-func TestSetTouchesNoProcess(t *testing.T) {
+func TestSetTouchesNoProcessThatWasReady(t *testing.T) {
 	t.Parallel()
 	h := up(t)
 	ctx := t.Context()
@@ -203,4 +203,48 @@ func TestSetTouchesNoProcess(t *testing.T) {
 	h.is.NoErr(err)
 	h.is.Equal(len(list), 0)
 	h.is.True(errors.Is(h.Start(ctx, "s"), plugin.ErrNotFound))
+}
+
+// TestSetReplacesWhatWasNeverReady has a process wait for what its action does
+// not want any more.
+func TestSetReplacesWhatWasNeverReady(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	socket := h.file("s")
+	listen(t, socket)
+	spec := func(configured, socket string) plugin.ServiceSpec {
+		media := play("media", "drain", h.file("up"), h.file("done"))
+		media.DependsOn, media.Drain, media.Ready = []string{"configure"}, true, onSocket(socket)
+		return plugin.ServiceSpec{Name: "s", Actions: []plugin.Action{media, oneshot(play("configure", "exit", "0", configured))}}
+	}
+	h.touch("up")
+	h.is.NoErr(h.Set(t.Context(), spec("before", h.file("nobody"))))
+	h.is.NoErr(h.Start(t.Context(), "s"))
+	h.says("s", "media", "up", 1)
+	first := h.reaches("s", "media", plugin.Starting)
+
+	h.is.NoErr(h.Set(t.Context(), spec("after", socket)))
+	second := h.reaches("s", "media", plugin.Running)
+	h.is.True(second.PID != first.PID)
+	h.is.True(!runs(first.PID))
+	h.is.Equal(second.Restarts, 0) // it has not failed
+	h.says("s", "configure", "after", 1)
+
+	h.is.NoErr(h.Set(t.Context(), spec("again", h.file("nobody"))))
+	h.says("s", "configure", "again", 1)
+	h.is.Equal(h.action("s", "media").PID, second.PID) // it has been ready
+	h.touch("done")
+}
+
+// TestOneshotRegisteredWhileItRuns runs again as it is registered by then.
+func TestOneshotRegisteredWhileItRuns(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	h.set("s", oneshot(play("configure", "await", h.file("go"), "0", "before")))
+	h.reaches("s", "configure", plugin.Running)
+	h.is.NoErr(h.SetAction(t.Context(), "s", oneshot(play("configure", "exit", "0", "after"))))
+	h.touch("go")
+	h.says("s", "configure", "before", 1)
+	h.says("s", "configure", "after", 1)
+	h.reaches("s", "configure", plugin.Succeeded)
 }

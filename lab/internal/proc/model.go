@@ -102,7 +102,7 @@ func (u *unit) key() key { return key{u.Service, u.Action} }
 // satisfied reports whether what depends on the unit may start.
 func (u *unit) satisfied() bool {
 	if u.oneshot() {
-		return u.State == plugin.Succeeded
+		return u.State == plugin.Succeeded && !u.outdated()
 	}
 	return u.ready && u.State == plugin.Running
 }
@@ -232,4 +232,11 @@ func ms(n, otherwise int) time.Duration {
 // it last ran.
 func (u *unit) outdated() bool {
 	return u.spec != nil && !reflect.DeepEqual(u.record.Spec, *u.spec)
+}
+
+// superseded reports whether the process is of no use as the action is
+// registered now: it has never been ready, and may never be by the probes it
+// was started with.
+func (u *unit) superseded() bool {
+	return !u.oneshot() && !u.EverReady && u.outdated()
 }

@@ -91,7 +91,7 @@ func (s *supervisor) step(ctx context.Context, u *unit) bool {
 	before := u.State
 	down := s.isDown(u.svc) || u.spec == nil
 	switch {
-	case u.proc != nil && (down || u.condemned()):
+	case u.proc != nil && (down || u.condemned() || u.superseded()):
 		s.stop(ctx, u)
 	case u.proc != nil:
 		s.attend(u)
@@ -121,7 +121,10 @@ func (s *supervisor) rest(u *unit) {
 func (s *supervisor) raise(ctx context.Context, u *unit) {
 	switch u.State {
 	case plugin.Succeeded, plugin.Failed:
-		return // until somebody starts the service
+		if !u.outdated() {
+			return // until somebody starts the service
+		}
+		s.await(u)
 	case plugin.Restarting:
 		if time.Now().Before(u.NextTry) {
 			s.lookAt(u.NextTry)
