@@ -24,7 +24,7 @@ func echo(ports ...plugin.Port) plugin.Service {
 		Actions: func(in plugin.Instance) ([]plugin.Action, error) {
 			return []plugin.Action{
 				{Name: "configure", Kind: plugin.Oneshot, Command: []string{in.Lab, "configure"}},
-				{Name: "server", Command: []string{in.Binary, "--port", strconv.Itoa(in.Ports["client"])}, DependsOn: []string{"configure"}},
+				{Name: "server", Command: []string{in.Binary, "--port", strconv.Itoa(in.Ports["client"])}, DependsOn: []plugin.Dependency{"configure"}},
 			}, nil
 		},
 		Prove: func(_ context.Context, in plugin.Instance, status plugin.ServiceStatus) plugin.Proof {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
 )
@@ -56,7 +57,12 @@ type ServiceSpec struct {
 	Version     string            `json:"version,omitempty"` // of what it runs
 	Ports       map[string]int    `json:"ports,omitempty"`   // chosen once, then kept
 	Tags        map[string]string `json:"tags,omitempty"`    // for the registrant; the supervisor only keeps them
-	Actions     []Action          `json:"actions,omitempty"`
+	// Requires names the services that must be ready before an action of this
+	// one starts. Starting it starts those of them that nobody has stopped.
+	Requires []string `json:"requires,omitempty"`
+	// After names services that must be ready first if they are wanted at all.
+	After   []string `json:"after,omitempty"`
+	Actions []Action `json:"actions,omitempty"`
 }
 
 // Kind says how an action ends.
@@ -86,7 +92,7 @@ type Action struct {
 	Command   []string          `json:"command"`        // program (absolute) and arguments; no shell
 	Cwd       string            `json:"cwd,omitempty"`
 	Env       map[string]string `json:"env,omitempty"`
-	DependsOn []string          `json:"depends_on,omitempty"` // actions of the same service: a oneshot has succeeded, a process is ready
+	DependsOn []Dependency      `json:"depends_on,omitempty"` // actions of the same service
 	Ready     []ready.Probe     `json:"ready,omitempty"`      // all must pass; without any, the action is ready while it runs
 
 	TimeoutMS int `json:"timeout_ms,omitempty"` // of a oneshot: killed and failed after that; default none
@@ -107,6 +113,30 @@ type Action struct {
 	StopDelayMS int `json:"stop_delay_ms,omitempty"`
 }
 
+// Dependency is an action of the same service and the condition that it must
+// meet before another one starts: "NAME", or "NAME:CONDITION".
+type Dependency string
+
+// The conditions of a dependency.
+const (
+	WhenSucceeded = "succeeded" // a oneshot has ended with code 0; default for one
+	WhenCompleted = "completed" // a oneshot has ended, with whatever code
+	WhenReady     = "ready"     // the probes of a process pass; default for one
+	WhenRunning   = "running"   // a process is there
+)
+
+// Action is the name of the action that is depended on.
+func (d Dependency) Action() string {
+	name, _, _ := strings.Cut(string(d), ":")
+	return name
+}
+
+// Condition is what the action must meet; empty means its kind's default.
+func (d Dependency) Condition() string {
+	_, condition, _ := strings.Cut(string(d), ":")
+	return condition
+}
+
 // The states of an action.
 const (
 	Inactive    = "inactive"     // never started, or stopped as asked
@@ -121,14 +151,15 @@ const (
 
 // What is wanted of a service.
 const (
-	WantStart = "start"
-	WantStop  = "stop"
+	WantStart  = "start"
+	WantStop   = "stop"
+	WantIgnore = "ignore" // nobody has said yet: what is down stays down, what runs goes on and is not restarted
 )
 
 // ServiceStatus is what the supervisor knows of a service at this moment.
 type ServiceStatus struct {
 	Name    string         `json:"name"`
-	Wanted  string         `json:"wanted"` // start or stop
+	Wanted  string         `json:"wanted"` // start, stop or ignore
 	State   string         `json:"state"`  // the least advanced of its actions
 	Ready   bool           `json:"ready"`  // wanted, and every action is ready or has succeeded
 	Version string         `json:"version,omitempty"`

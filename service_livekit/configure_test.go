@@ -203,7 +203,7 @@ func TestServiceIsGatedByConfigure(t *testing.T) {
 	is.NoErr(err)
 	is.Equal(actions[0].Kind, plugin.Oneshot)
 	for _, a := range actions[1:] {
-		is.Equal(a.DependsOn, []string{actions[0].Name}) // never started bare
+		is.Equal(a.DependsOn, []plugin.Dependency{plugin.Dependency(actions[0].Name)}) // never started bare
 		is.True(len(a.Ready) > 0)                        // ready is never a PID
 	}
 }

@@ -113,7 +113,7 @@ func actions(s Settings, in plugin.Instance) []plugin.Action {
 		{
 			Name:      actionServer,
 			Command:   []string{in.Binary, "--config", files.server},
-			DependsOn: []string{actionConfigure},
+			DependsOn: []plugin.Dependency{actionConfigure},
 			Ready: []ready.Probe{
 				{UDP: fmt.Sprintf("127.0.0.1:%d", in.Ports[portUDP])},
 				{HTTP: fmt.Sprintf("http://127.0.0.1:%d/", in.Ports[portSignal])},
@@ -123,7 +123,7 @@ func actions(s Settings, in plugin.Instance) []plugin.Action {
 		{
 			Name:      actionBackend,
 			Command:   []string{in.Lab, "lk-backend", "--env-file", files.backend},
-			DependsOn: []string{actionConfigure},
+			DependsOn: []plugin.Dependency{actionConfigure},
 			Ready:     []ready.Probe{{HTTP: fmt.Sprintf("http://127.0.0.1:%d/health", in.Ports[portBackend])}},
 		},
 	}

@@ -40,6 +40,7 @@ func (s *supervisor) api() rpc.Service {
 			"service.start":   rpc.Method(s.startService),
 			"service.stop":    rpc.Method(s.stopService),
 			"service.restart": rpc.Method(s.restartService),
+			"service.ignore":  rpc.Method(s.ignoreService),
 			"service.kill":    rpc.Method(s.killService),
 			"service.why":     rpc.Method(s.serviceWhy),
 			"action.set":      rpc.Method(s.setAction),
@@ -114,9 +115,12 @@ func (s *supervisor) setService(ctx context.Context, p procclient.SetService) (b
 		return false, refuse(err)
 	}
 	err := s.do(ctx, func(context.Context) error {
+		if err := s.checkOrder(p.Spec); err != nil {
+			return refuse(err)
+		}
 		svc := s.services[p.Spec.Name]
 		if svc == nil {
-			svc = &service{registration: registration{Wanted: plugin.WantStop}}
+			svc = &service{registration: registration{Wanted: plugin.WantIgnore}}
 			s.services[p.Spec.Name] = svc
 		}
 		svc.register(p.Spec)

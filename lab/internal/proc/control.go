@@ -25,27 +25,38 @@ func (s *supervisor) canStart(svc *service) error {
 }
 
 func (s *supervisor) startService(ctx context.Context, p procclient.Name) (bool, error) {
-	return s.change(ctx, p.Name, func(svc *service) error {
-		if err := s.canStart(svc); err != nil {
-			return err
-		}
-		if svc.Wanted != plugin.WantStart || !svc.ForcedAt.IsZero() {
-			svc.Wanted, svc.ForcedAt, svc.dirty = plugin.WantStart, time.Time{}, true
-		}
-		if svc.Cycling {
-			return nil // it is on its way down, to be started anew
-		}
-		if !svc.alive() {
-			s.startAnew(svc)
-			return nil
-		}
-		for _, u := range svc.units {
-			if u.proc == nil && u.State != plugin.Succeeded {
-				s.await(u)
+	return s.change(ctx, p.Name, s.start)
+}
+
+// start starts a service, and before it those that it requires and that nobody
+// has stopped.
+func (s *supervisor) start(svc *service) error {
+	if err := s.canStart(svc); err != nil {
+		return err
+	}
+	for _, name := range svc.Spec.Requires {
+		if other := s.services[name]; other != nil && other.Wanted == plugin.WantIgnore {
+			if err := s.start(other); err != nil {
+				return err
 			}
 		}
+	}
+	if svc.Wanted != plugin.WantStart || !svc.ForcedAt.IsZero() {
+		svc.Wanted, svc.ForcedAt, svc.dirty = plugin.WantStart, time.Time{}, true
+	}
+	if svc.Cycling {
+		return nil // it is on its way down, to be started anew
+	}
+	if !svc.alive() {
+		s.startAnew(svc)
 		return nil
-	})
+	}
+	for _, u := range svc.units {
+		if u.proc == nil && u.State != plugin.Succeeded {
+			s.await(u)
+		}
+	}
+	return nil
 }
 
 func (s *supervisor) stopService(ctx context.Context, p procclient.Stop) (bool, error) {
@@ -78,6 +89,15 @@ func (s *supervisor) restartService(ctx context.Context, p procclient.Name) (boo
 			return err
 		}
 		svc.Wanted, svc.Cycling, svc.ForcedAt, svc.dirty = plugin.WantStart, true, time.Time{}, true
+		return nil
+	})
+}
+
+// ignoreService leaves a service to itself: what runs goes on and is not
+// restarted when it ends.
+func (s *supervisor) ignoreService(ctx context.Context, p procclient.Name) (bool, error) {
+	return s.change(ctx, p.Name, func(svc *service) error {
+		svc.Wanted, svc.Cycling, svc.dirty = plugin.WantIgnore, false, true
 		return nil
 	})
 }

@@ -87,7 +87,7 @@ func (s *supervisor) failed(u *unit, why string) {
 		policy = plugin.RestartNever
 	}
 	switch {
-	case policy == plugin.RestartNever:
+	case policy == plugin.RestartNever || u.svc.Wanted == plugin.WantIgnore:
 		s.move(u, plugin.Failed, why)
 		return
 	case spec.MaxRestarts > 0 && u.Streak >= spec.MaxRestarts:

@@ -266,7 +266,7 @@ func play(name, role string, args ...string) plugin.Action {
 }
 
 // oneshot makes a oneshot of an action.
-func oneshot(a plugin.Action, dependsOn ...string) plugin.Action {
+func oneshot(a plugin.Action, dependsOn ...plugin.Dependency) plugin.Action {
 	a.Kind, a.DependsOn = plugin.Oneshot, dependsOn
 	return a
 }

@@ -17,7 +17,7 @@ func TestGating(t *testing.T) {
 	h := up(t)
 	ctx := t.Context()
 	media, backend := play("media", "stay"), play("backend", "stay")
-	media.DependsOn, backend.DependsOn = []string{"configure"}, []string{"configure"}
+	media.DependsOn, backend.DependsOn = []plugin.Dependency{"configure"}, []plugin.Dependency{"configure"}
 	h.set("livekit", oneshot(play("configure", "gate", h.file("gate"))), media, backend)
 
 	h.reaches("livekit", "configure", plugin.Failed)
@@ -52,7 +52,7 @@ func TestWaitsForReadiness(t *testing.T) {
 	h := up(t)
 	socket := h.file("s")
 	db, web := play("db", "stay"), play("web", "stay")
-	db.Ready, web.DependsOn = onSocket(socket), []string{"db"}
+	db.Ready, web.DependsOn = onSocket(socket), []plugin.Dependency{"db"}
 	h.set("shop", db, web)
 	h.reaches("shop", "db", plugin.Starting)
 	h.until("the reason is told", func() bool {
@@ -140,7 +140,7 @@ func TestStopAndRestart(t *testing.T) {
 	h := up(t)
 	ctx := t.Context()
 	base, top := play("base", "stay"), play("top", "drain", h.file("up"), h.file("done"))
-	top.DependsOn, top.Drain = []string{"base", "configure"}, true
+	top.DependsOn, top.Drain = []plugin.Dependency{"base", "configure"}, true
 	h.touch("up")
 	h.set("s", oneshot(play("configure", "exit", "0", "configured")), base, top)
 	h.reaches("s", "top", plugin.Running)
@@ -214,7 +214,7 @@ func TestSetReplacesWhatWasNeverReady(t *testing.T) {
 	listen(t, socket)
 	spec := func(configured, socket string) plugin.ServiceSpec {
 		media := play("media", "drain", h.file("up"), h.file("done"))
-		media.DependsOn, media.Drain, media.Ready = []string{"configure"}, true, onSocket(socket)
+		media.DependsOn, media.Drain, media.Ready = []plugin.Dependency{"configure"}, true, onSocket(socket)
 		return plugin.ServiceSpec{Name: "s", Actions: []plugin.Action{media, oneshot(play("configure", "exit", "0", configured))}}
 	}
 	h.touch("up")

@@ -69,6 +69,7 @@ type service struct {
 	registration
 	units []*unit
 	dirty bool
+	held  string // by which other service its actions are kept from starting; empty: none
 }
 
 // unit is one action of a service.
@@ -99,10 +100,17 @@ func (u *unit) oneshot() bool { return u.action().Kind == plugin.Oneshot }
 
 func (u *unit) key() key { return key{u.Service, u.Action} }
 
-// satisfied reports whether what depends on the unit may start.
-func (u *unit) satisfied() bool {
-	if u.oneshot() {
-		return u.State == plugin.Succeeded && !u.outdated()
+// satisfies reports whether what depends on the unit by that condition may
+// start.
+func (u *unit) satisfies(condition string) bool {
+	ended := u.proc == nil && !u.outdated()
+	switch {
+	case condition == plugin.WhenCompleted:
+		return ended && (u.State == plugin.Succeeded || u.State == plugin.Failed)
+	case condition == plugin.WhenRunning:
+		return u.proc != nil && u.State != plugin.Stopping
+	case u.oneshot():
+		return ended && u.State == plugin.Succeeded
 	}
 	return u.ready && u.State == plugin.Running
 }
@@ -160,7 +168,7 @@ func (s *service) dependents(u *unit) []*unit {
 		} else if u.spec == nil {
 			continue
 		}
-		if slices.Contains(needs, u.Action) {
+		if slices.ContainsFunc(needs, func(n plugin.Dependency) bool { return n.Action() == u.Action }) {
 			list = append(list, d)
 		}
 	}

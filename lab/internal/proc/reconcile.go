@@ -18,6 +18,7 @@ func (s *supervisor) reconcile(ctx context.Context) {
 	s.next = time.Time{}
 	for again := true; again; { // what one step did may be what another waited for
 		again = false
+		s.stays = s.staying()
 		for _, svc := range s.sorted() {
 			again = s.settle(svc) || again
 			for _, u := range svc.units {
@@ -50,6 +51,7 @@ func (s *supervisor) settle(svc *service) bool {
 		return true
 	})
 	svc.units = units
+	svc.held = s.held(svc, time.Now())
 	if svc.alive() {
 		return changed
 	}
@@ -97,6 +99,8 @@ func (s *supervisor) step(ctx context.Context, u *unit) bool {
 		s.attend(u)
 	case down:
 		s.rest(u)
+	case u.svc.Wanted == plugin.WantIgnore:
+		// what is down stays as it is
 	default:
 		s.raise(ctx, u)
 	}

@@ -206,7 +206,7 @@ func TestEvents(t *testing.T) {
 	fromNow, stop := h.watch(-1)
 	defer stop()
 	web := play("web", "stay")
-	web.DependsOn = []string{"configure"}
+	web.DependsOn = []plugin.Dependency{"configure"}
 	h.set("s", oneshot(play("configure", "gate", h.file("gate"))), web)
 	h.reaches("s", "configure", plugin.Failed)
 	h.touch("gate")

@@ -37,9 +37,10 @@ type supervisor struct {
 	news    *news          // tells streams that there are events
 
 	services map[string]*service
-	fresh    bool     // somebody has just started the keeper: an unfinished shutdown is over
-	leave    *leaving // everything is to go down; nil: no
-	end      error    // why run returns, set when it shall
+	fresh    bool            // somebody has just started the keeper: an unfinished shutdown is over
+	leave    *leaving        // everything is to go down; nil: no
+	stays    map[string]bool // while leaving: services whose turn has not come yet
+	end      error           // why run returns, set when it shall
 	ended    bool
 
 	next         time.Time // when to look again at the latest; zero: only when told
@@ -253,24 +254,10 @@ func (s *supervisor) sorted() []*service {
 // isDown reports whether the service is not to run now, whatever is wanted of
 // it in the long run.
 func (s *supervisor) isDown(svc *service) bool {
-	if svc.Wanted != plugin.WantStart || svc.Deleting || svc.Cycling {
+	if svc.Wanted == plugin.WantStop || svc.Deleting || svc.Cycling {
 		return true
 	}
-	return s.leave != nil && s.leavesNow(svc)
-}
-
-// leavesNow reports whether it is the service's turn to go down: those that go
-// last wait for all others.
-func (s *supervisor) leavesNow(svc *service) bool {
-	if !slices.Contains(s.leave.Last, svc.Spec.Name) {
-		return true
-	}
-	for name, other := range s.services {
-		if !slices.Contains(s.leave.Last, name) && other.alive() {
-			return false
-		}
-	}
-	return true
+	return s.leave != nil && !s.stays[svc.Spec.Name]
 }
 
 // forced is since when the service may not drain, zero when it may.

@@ -61,7 +61,7 @@ func TestProcessesSurvive(t *testing.T) {
 			socket := h.file("s")
 			listen(t, socket)
 			steady := play("steady", "stay")
-			steady.Ready, steady.DependsOn = onSocket(socket), []string{"configure"}
+			steady.Ready, steady.DependsOn = onSocket(socket), []plugin.Dependency{"configure"}
 			h.set("media", oneshot(play("configure", "exit", "0", "configured")), play("chatty", "chatty"), steady)
 			steady1 := h.reaches("media", "steady", plugin.Running)
 			chatty1 := h.reaches("media", "chatty", plugin.Running)

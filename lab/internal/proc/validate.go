@@ -44,12 +44,47 @@ func Validate(spec plugin.ServiceSpec) error {
 			errs.add("ports."+port, "%d is not a port", n)
 		}
 	}
+	kinds := make(map[string]plugin.Kind, len(spec.Actions))
+	for _, action := range spec.Actions {
+		kinds[action.Name] = action.Kind
+	}
 	graph := make(job.Graph, 0, len(spec.Actions))
 	for i, action := range spec.Actions {
-		errs.action(fmt.Sprintf("actions[%d]", i), action)
-		graph = append(graph, job.Node{Name: action.Name, DependsOn: action.DependsOn})
+		path := fmt.Sprintf("actions[%d]", i)
+		errs.action(path, action)
+		node := job.Node{Name: action.Name}
+		for k, needs := range action.DependsOn {
+			errs.condition(fmt.Sprintf("%s.depends_on[%d]", path, k), needs.Condition(), kinds[needs.Action()])
+			node.DependsOn = append(node.DependsOn, needs.Action())
+		}
+		graph = append(graph, node)
 	}
+	errs.services("requires", spec, spec.Requires)
+	errs.services("after", spec, spec.After)
 	return errors.Join(errors.Join(errs...), graph.Validate("actions"))
+}
+
+// condition refuses one that an action of the kind can never meet.
+func (p *problems) condition(path, condition string, of plugin.Kind) {
+	if of == plugin.Oneshot {
+		p.oneOf(path, condition, plugin.WhenSucceeded, plugin.WhenCompleted)
+	} else {
+		p.oneOf(path, condition, plugin.WhenReady, plugin.WhenRunning)
+	}
+}
+
+// services checks the names of other services.
+func (p *problems) services(path string, spec plugin.ServiceSpec, names []string) {
+	for i, n := range names {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		p.name(at, n)
+		if n == spec.Name {
+			p.add(at, "a service cannot wait for itself")
+		}
+		if slices.Index(names, n) < i {
+			p.add(at, "%q is named twice", n)
+		}
+	}
 }
 
 // problems are mistakes found so far.

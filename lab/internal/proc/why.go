@@ -56,9 +56,12 @@ func (u *unit) stopping() string {
 // blocked says which dependency keeps the action from starting; nothing when
 // none does.
 func (u *unit) blocked(now time.Time) string {
-	for _, name := range u.action().DependsOn {
-		if d := u.svc.unit(name); d != nil && !d.satisfied() {
-			return "waits for " + name + ", which " + d.standing(now)
+	if held := u.svc.held; held != "" {
+		return held
+	}
+	for _, needs := range u.action().DependsOn {
+		if d := u.svc.unit(needs.Action()); d != nil && !d.satisfies(needs.Condition()) {
+			return "waits for " + needs.Action() + ", which " + d.standing(now)
 		}
 	}
 	return ""

@@ -97,6 +97,12 @@ func (c *Client) Stop(ctx context.Context, name string, force bool) error {
 	return c.again(ctx, "service.stop", Stop{Name: name, Force: force}, nil)
 }
 
+// Ignore leaves the service to itself: what runs goes on, and is not restarted
+// when it ends.
+func (c *Client) Ignore(ctx context.Context, name string) error {
+	return c.again(ctx, "service.ignore", Name{name}, nil)
+}
+
 // Restart stops the service and starts it anew; it does not wait. It is the
 // one call that is not made twice when its answer is lost.
 func (c *Client) Restart(ctx context.Context, name string) error {
