@@ -94,8 +94,16 @@ type Action struct {
 	Env       map[string]string `json:"env,omitempty"`
 	DependsOn []Dependency      `json:"depends_on,omitempty"` // actions of the same service
 	Ready     []ready.Probe     `json:"ready,omitempty"`      // all must pass; without any, the action is ready while it runs
+	// Health is looked at once the process has been ready. When it fails the
+	// process is killed with all it started, and restarted as after a crash.
+	Health []ready.Probe `json:"health_checks,omitempty"`
 
-	TimeoutMS int `json:"timeout_ms,omitempty"` // of a oneshot: killed and failed after that; default none
+	TimeoutMS        int `json:"timeout_ms,omitempty"`        // of a oneshot: killed and failed after that; default none
+	StartTimeoutMS   int `json:"start_timeout_ms,omitempty"`  // of a process: killed and failed when it was not ready by then; default none
+	ProbeIntervalMS  int `json:"probe_interval_ms,omitempty"` // between two looks at what is ready; default 1000
+	ProbeTimeoutMS   int `json:"probe_timeout_ms,omitempty"`  // of one look; default 2000
+	FailureThreshold int `json:"failure_threshold,omitempty"` // failed looks in a row that make ready not ready, or unhealthy; default 3
+	SuccessThreshold int `json:"success_threshold,omitempty"` // good looks in a row that make not ready ready; default 1
 
 	Restart           string `json:"restart,omitempty"`
 	RestartDelayMS    int    `json:"restart_delay_ms,omitempty"`     // the first restart is at once, then this, doubling; default 200

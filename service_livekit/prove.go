@@ -49,7 +49,7 @@ func (p prover) prove(ctx context.Context, in plugin.Instance, status plugin.Ser
 		{"signal", ready.Probe{HTTP: signalURL("http", in.Ports[portSignal]) + "/"}},
 		{"backend", ready.Probe{HTTP: proof.BackendURL + "/health"}},
 	} {
-		check(c.name, func(ctx context.Context) error { return c.probe.Check(ctx, server.PID) })
+		check(c.name, func(ctx context.Context) error { return c.probe.Check(ctx, ready.Process{PID: server.PID}) })
 	}
 	check("token", func(ctx context.Context) error { return p.tokenIsAccepted(ctx, in, status) })
 	proof.Participants = p.participants(ctx, in, status)

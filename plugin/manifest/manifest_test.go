@@ -55,7 +55,7 @@ func TestParseRefuses(t *testing.T) {
 		"wrong type":       {`version = "2.15.2"`, `version = 2`, "key binary.version: expected string"},
 		"no name":          {`name = "nats"`, ``, "key name is missing"},
 		"bare duration":    {`"30s"`, `30`, `key action[0].stop_timeout: expected duration such as "30s"`},
-		"two probes":       {`tcp = "127.0.0.1:{port.client}"`, "tcp = \"a:1\"\nunix = \"/s\"", "action[0].ready[0]: a ready probe has exactly one of"},
+		"two probes":       {`tcp = "127.0.0.1:{port.client}"`, "tcp = \"a:1\"\nunix = \"/s\"", "action[0].ready[0]: a probe has exactly one of"},
 		"not TOML":         {`[binary]`, `[binary`, "line "},
 		"twice the same":   {`name = "nats"`, "name = \"nats\"\nname = \"x\"", "line 3"},
 		"no source at all": {nats, "name=\"a\"\n[binary]\nname=\"b\"\nversion=\"1\"", "[[binary.source]] is missing"},

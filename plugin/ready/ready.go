@@ -8,39 +8,69 @@ package ready
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
 // Probe is one condition. Exactly one field is set.
 type Probe struct {
-	HTTP string `json:"http,omitempty" mapstructure:"http"` // URL that answers 2xx
-	TCP  string `json:"tcp,omitempty" mapstructure:"tcp"`   // host:port that accepts
-	UDP  string `json:"udp,omitempty" mapstructure:"udp"`   // host:port that the process itself has bound
-	Unix string `json:"unix,omitempty" mapstructure:"unix"` // socket path that accepts
-	Hero string `json:"hero,omitempty" mapstructure:"hero"` // socket path that answers GET /health with 2xx
+	HTTP   string   `json:"http,omitempty" mapstructure:"http"`     // URL that answers 2xx
+	TCP    string   `json:"tcp,omitempty" mapstructure:"tcp"`       // host:port that accepts
+	UDP    string   `json:"udp,omitempty" mapstructure:"udp"`       // host:port that the process itself has bound
+	Unix   string   `json:"unix,omitempty" mapstructure:"unix"`     // socket path that accepts
+	Hero   string   `json:"hero,omitempty" mapstructure:"hero"`     // socket path that answers GET /health with 2xx
+	Exec   []string `json:"exec,omitempty" mapstructure:"exec"`     // program (absolute) and arguments that end with code 0
+	Notify bool     `json:"notify,omitempty" mapstructure:"notify"` // the process says READY=1 as sd_notify does
+	Log    string   `json:"log,omitempty" mapstructure:"log"`       // regular expression that a line of its output matches
+}
+
+// Process is what a probe has to know of the process it speaks of, each
+// only for some kinds of probes.
+type Process struct {
+	PID int      // for udp
+	Dir string   // where exec runs its program
+	Env []string // with which exec runs its program, "NAME=value"
+	// Notified reports whether the process has said that it is ready. Unset:
+	// nobody listens.
+	Notified func() bool
+	// Said reports whether a line of the output matches. Unset: nobody knows.
+	Said func(*regexp.Regexp) (bool, error)
 }
 
 // String names the probe for people.
 func (p Probe) String() string {
 	kind, target := p.parts()
-	return kind + " " + target
+	return strings.TrimSpace(kind + " " + target)
 }
 
-// Validate refuses a probe that has none or several conditions.
+// Validate refuses a probe that has none or several conditions, or one that
+// can never hold.
 func (p Probe) Validate() error {
 	set := 0
-	for _, v := range []string{p.HTTP, p.TCP, p.UDP, p.Unix, p.Hero} {
-		if v != "" {
+	for _, given := range []bool{
+		p.HTTP != "", p.TCP != "", p.UDP != "", p.Unix != "", p.Hero != "", len(p.Exec) > 0, p.Notify, p.Log != "",
+	} {
+		if given {
 			set++
 		}
 	}
 	if set != 1 {
-		return fmt.Errorf("a ready probe has exactly one of http, tcp, udp, unix, hero; this one has %d", set)
+		return fmt.Errorf("a probe has exactly one of http, tcp, udp, unix, hero, exec, notify, log; this one has %d", set)
+	}
+	if len(p.Exec) > 0 && !filepath.IsAbs(p.Exec[0]) {
+		return fmt.Errorf("exec: %q is not an absolute path", p.Exec[0])
+	}
+	if _, err := regexp.Compile(p.Log); err != nil {
+		return fmt.Errorf("log: %w", err)
 	}
 	return nil
 }
@@ -55,14 +85,19 @@ func (p Probe) parts() (kind, target string) {
 		return "udp", p.UDP
 	case p.Unix != "":
 		return "unix", p.Unix
+	case len(p.Exec) > 0:
+		return "exec", p.Exec[0] // its arguments are its own affair
+	case p.Notify:
+		return "notify", ""
+	case p.Log != "":
+		return "log", p.Log
 	default:
 		return "hero", p.Hero
 	}
 }
 
-// Check looks once, within ctx. The PID is that of the process the probe
-// speaks of; only the UDP probe needs it.
-func (p Probe) Check(ctx context.Context, pid int) error {
+// Check looks once, within ctx, at that process.
+func (p Probe) Check(ctx context.Context, of Process) error {
 	kind, target := p.parts()
 	var err error
 	switch kind {
@@ -71,16 +106,82 @@ func (p Probe) Check(ctx context.Context, pid int) error {
 	case "tcp":
 		err = connect(ctx, "tcp", target)
 	case "udp":
-		err = Bound(ctx, "udp", pid, target)
+		err = Bound(ctx, "udp", of.PID, target)
 	case "unix":
 		err = connect(ctx, "unix", target)
 	case "hero":
 		err = health(ctx, target)
+	case "exec":
+		err = run(ctx, p.Exec, of)
+	case "notify":
+		err = notified(of)
+	case "log":
+		err = said(p.Log, of)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", p, err)
 	}
 	return nil
+}
+
+// errUnseen says that a probe was given to one who cannot tell.
+var errUnseen = errors.New("only the supervisor of the process can tell")
+
+func notified(of Process) error {
+	switch {
+	case of.Notified == nil:
+		return errUnseen
+	case !of.Notified():
+		return errors.New("the process has not said READY=1")
+	}
+	return nil
+}
+
+func said(pattern string, of Process) error {
+	if of.Said == nil {
+		return errUnseen
+	}
+	expression, err := regexp.Compile(pattern)
+	if err != nil {
+		return err
+	}
+	ok, err := of.Said(expression)
+	if err == nil && !ok {
+		err = errors.New("no line of the output matches")
+	}
+	return err
+}
+
+// run runs the program to its end, or with all of its group until ctx ends.
+// What it says last is why it fails.
+func run(ctx context.Context, argv []string, of Process) error {
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = of.Dir, of.Env
+	out := &end{limit: 256}
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 100 * time.Millisecond // for children of its own that keep the output open
+	err := cmd.Run()
+	if ctx.Err() != nil {
+		return fmt.Errorf("did not end in time: %w", ctx.Err())
+	}
+	if said := strings.TrimSpace(string(out.text)); err != nil && said != "" {
+		return fmt.Errorf("%w: %s", err, said)
+	}
+	return err
+}
+
+// end keeps the last bytes of what is written to it.
+type end struct {
+	limit int
+	text  []byte
+}
+
+func (e *end) Write(b []byte) (int, error) {
+	e.text = append(e.text, b...)
+	e.text = e.text[max(0, len(e.text)-e.limit):]
+	return len(b), nil
 }
 
 func connect(ctx context.Context, network, address string) error {

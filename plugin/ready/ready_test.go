@@ -69,7 +69,7 @@ func TestProbes(t *testing.T) {
 			t.Parallel()
 			is := is.New(t)
 			is.NoErr(test.probe.Validate())
-			is.Equal(test.probe.Check(t.Context(), test.pid) == nil, test.ok)
+			is.Equal(test.probe.Check(t.Context(), ready.Process{PID: test.pid}) == nil, test.ok)
 		})
 	}
 }

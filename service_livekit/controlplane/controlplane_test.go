@@ -56,7 +56,7 @@ func (p *plane) start() {
 	healthy := ready.Probe{Hero: p.config.Paths.Socket(controlplane.Name)}
 	wait, end := context.WithTimeout(p.t.Context(), 10*time.Second)
 	defer end()
-	if err := ready.Wait(wait, time.Millisecond, func(ctx context.Context) error { return healthy.Check(ctx, 0) }); err != nil {
+	if err := ready.Wait(wait, time.Millisecond, func(ctx context.Context) error { return healthy.Check(ctx, ready.Process{}) }); err != nil {
 		p.t.Fatal(err)
 	}
 }

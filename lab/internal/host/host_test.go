@@ -105,7 +105,7 @@ func (l *lab) start(t *testing.T) {
 	healthy := ready.Probe{Hero: l.Paths.Socket(host.Name)}
 	wait, end := context.WithTimeout(t.Context(), 10*time.Second)
 	defer end()
-	if err := ready.Wait(wait, time.Millisecond, func(ctx context.Context) error { return healthy.Check(ctx, 0) }); err != nil {
+	if err := ready.Wait(wait, time.Millisecond, func(ctx context.Context) error { return healthy.Check(ctx, ready.Process{}) }); err != nil {
 		t.Fatal(err)
 	}
 }

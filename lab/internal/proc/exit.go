@@ -68,6 +68,7 @@ func (s *supervisor) reason(ctx context.Context, u *unit, how ending) string {
 	if err != nil {
 		return why // without the values nothing it wrote may be shown
 	}
+	why = redact(why, values)
 	if said := lastLine(s.files.log(u.Service, u.Action), u.LogFrom, values); said != "" {
 		why += ": " + said
 	}

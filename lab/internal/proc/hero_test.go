@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
@@ -210,6 +211,13 @@ func (h *hero) count(service, action, line string) int {
 		}
 	}
 	return n
+}
+
+// wrote is the output of an action as it is, which needs no supervisor.
+func (h *hero) wrote(service, action string) string {
+	b, err := os.ReadFile(filepath.Join(h.paths.Var(proc.Name), "logs", service, action+".log"))
+	h.is.NoErr(err)
+	return string(b)
 }
 
 // file is the path of a file that tests and programs tell each other things by.

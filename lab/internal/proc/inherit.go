@@ -22,6 +22,7 @@ const (
 	keeperVariable = "HERO_PROC_KEEPER"      // to a supervisor: the PID of its keeper
 	freshVariable  = "HERO_PROC_FRESH"       // to a supervisor: the keeper was started by somebody, who wants things to run
 	lockVariable   = "HERO_PROC_KEEPER_LOCK" // across an execve: the descriptor of the keeper's lock
+	socketVariable = "HERO_PROC_NOTIFY"      // to a supervisor, and across an execve: the descriptor of the socket that processes notify
 )
 
 // take returns the value of one of these variables and removes it.
@@ -35,7 +36,7 @@ func take(variable string) string {
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{keeperVariable, freshVariable, lockVariable, jobVariable}, name)
+		return slices.Contains([]string{keeperVariable, freshVariable, lockVariable, socketVariable, jobVariable}, name)
 	})
 	return append(env, more...)
 }
@@ -112,12 +113,26 @@ func executable(cfg Config) string {
 
 // becomeKeeper replaces the program of this process by the keeper, which goes
 // on with the lock. It returns only if that cannot be done.
-func becomeKeeper(cfg Config, lock *lockFile) error {
-	fd, err := lock.handOn()
-	if err != nil {
-		return fmt.Errorf("hand on the lock: %w", err)
+func becomeKeeper(cfg Config, lock *lockFile, notify *os.File) error {
+	handed := environment()
+	for variable, f := range map[string]*os.File{lockVariable: lock.f, socketVariable: notify} {
+		fd := f.Fd()
+		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("hand on %s: %w", f.Name(), err)
+		}
+		defer unix.CloseOnExec(int(fd))
+		handed = append(handed, variable+"="+strconv.Itoa(int(fd)))
 	}
-	err = syscall.Exec(executable(cfg), cfg.Command, environment(lockVariable+"="+strconv.Itoa(fd)))
+	return fmt.Errorf("become the keeper: %w", syscall.Exec(executable(cfg), cfg.Command, handed))
+}
+
+// handedSocket is the socket that processes notify, from whoever had it before;
+// or a new one where nobody had.
+func handedSocket(path string) (*os.File, error) {
+	fd, err := strconv.Atoi(take(socketVariable))
+	if err != nil {
+		return listenNotify(path)
+	}
 	unix.CloseOnExec(fd)
-	return fmt.Errorf("become the keeper: %w", err)
+	return os.NewFile(uintptr(fd), path), nil
 }

@@ -51,6 +51,10 @@ func Keep(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer k.lock.release()
+	if k.notify, err = handedSocket(k.files.notify()); err != nil {
+		return err
+	}
+	defer k.notify.Close()
 	undo, err := shieldChildren()
 	if err != nil {
 		return err
@@ -67,12 +71,13 @@ func Keep(ctx context.Context, cfg Config) error {
 
 // keeper keeps one supervisor alive.
 type keeper struct {
-	cfg   Config
-	log   *slog.Logger
-	files layout
-	lock  *lockFile
-	boot  string
-	fresh bool // somebody has just started it: what went before is over
+	cfg    Config
+	log    *slog.Logger
+	files  layout
+	lock   *lockFile
+	notify *os.File // what processes notify, for the supervisor to read
+	boot   string
+	fresh  bool // somebody has just started it: what went before is over
 
 	supervisor int // its PID; 0 while there is none
 	started    time.Time
@@ -139,7 +144,7 @@ func (k *keeper) answer(e ending, leaving bool) (done bool, err error) {
 	case e == ending{Known: true, Code: codeBroken}:
 		return true, fmt.Errorf("%w: see what it said", ErrBroken)
 	case e == ending{Known: true, Code: codeRestart}:
-		err := becomeKeeper(k.cfg, k.lock)
+		err := becomeKeeper(k.cfg, k.lock, k.notify)
 		k.log.Error("go on as I am", "error", err)
 		k.deaths = 0
 	default:
@@ -163,7 +168,7 @@ func (k *keeper) delay() time.Duration {
 
 // start starts the supervisor, out of reach of signals to this one's group.
 func (k *keeper) start() bool {
-	env := environment(keeperVariable + "=" + strconv.Itoa(os.Getpid()))
+	env := environment(keeperVariable+"="+strconv.Itoa(os.Getpid()), socketVariable+"=3")
 	if k.fresh {
 		env = append(env, freshVariable+"=1")
 	}
@@ -175,7 +180,7 @@ func (k *keeper) start() bool {
 	}
 	defer null.Close()
 	argv := append(slices.Clone(k.cfg.Command), SuperviseFlag)
-	pid, pidfd, err := startProcess(executable(k.cfg), argv, "", env, []*os.File{null, os.Stdout, os.Stderr})
+	pid, pidfd, err := startProcess(executable(k.cfg), argv, "", env, []*os.File{null, os.Stdout, os.Stderr, k.notify})
 	if err != nil {
 		discard(pid)
 		k.log.Error("start supervisor", "error", err)

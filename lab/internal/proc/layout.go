@@ -11,12 +11,12 @@ import (
 )
 
 // layout is where the supervisor keeps what is its own.
-type layout struct{ dir string }
+type layout struct{ dir, sockets string }
 
 // prepare makes the folders, for this user only.
 func prepare(paths plugin.Paths) (layout, error) {
-	l := layout{paths.Var(Name)}
-	for _, dir := range []string{l.dir, l.logs(), string(l.exits())} {
+	l := layout{paths.Var(Name), filepath.Dir(paths.Socket(Name))}
+	for _, dir := range []string{l.dir, l.sockets, l.logs(), string(l.exits())} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return l, fmt.Errorf("make folder of the supervisor: %w", err)
 		}
@@ -30,6 +30,7 @@ func prepare(paths plugin.Paths) (layout, error) {
 func (l layout) store() string          { return filepath.Join(l.dir, Name+".db") }
 func (l layout) keeperLock() string     { return filepath.Join(l.dir, "keeper.lock") }
 func (l layout) supervisorLock() string { return filepath.Join(l.dir, "supervisor.lock") }
+func (l layout) notify() string         { return filepath.Join(l.sockets, "notify.sock") }
 func (l layout) exits() exits           { return exits(filepath.Join(l.dir, "exits")) }
 func (l layout) logs() string           { return filepath.Join(l.dir, "logs") }
 

@@ -74,11 +74,4 @@ func owned(f *os.File) (*lockFile, error) {
 	return &lockFile{f}, nil
 }
 
-// handOn lets the lock survive an execve and returns its descriptor.
-func (l *lockFile) handOn() (int, error) {
-	fd := int(l.f.Fd())
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
-	return fd, err
-}
-
 func (l *lockFile) release() error { return l.f.Close() }

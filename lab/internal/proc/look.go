@@ -3,10 +3,10 @@
 package proc
 
 import (
-	"bytes"
 	"errors"
 	"os"
 	"strconv"
+	"strings"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"golang.org/x/sys/unix"
@@ -15,7 +15,7 @@ import (
 // Kept reports whether the installation has a living keeper, and so a
 // supervisor now or in a moment.
 func Kept(paths plugin.Paths) bool {
-	f, err := os.Open(layout{paths.Var(Name)}.keeperLock())
+	f, err := os.Open(layout{dir: paths.Var(Name)}.keeperLock())
 	if err != nil {
 		return false
 	}
@@ -32,15 +32,24 @@ func LeftBehind(paths plugin.Paths) (bool, error) {
 	}
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err == nil && carries(pid, "PATH_ROOT="+paths.Root) && hasJob(pid) {
+		if err == nil && carries(pid, "PATH_ROOT="+paths.Root) && jobOf(pid) != "" {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// hasJob reports whether the process is one of a job, whichever.
-func hasJob(pid int) bool {
+// jobOf returns the ID of the job that the process belongs to, by its
+// environment; empty when it is of none.
+func jobOf(pid int) string {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && bytes.Contains(append([]byte{0}, b...), []byte("\x00"+jobVariable+"="))
+	if err != nil {
+		return ""
+	}
+	for _, variable := range strings.Split(string(b), "\x00") {
+		if id, ok := strings.CutPrefix(variable, jobVariable+"="); ok {
+			return id
+		}
+	}
+	return ""
 }

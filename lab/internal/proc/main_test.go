@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -55,6 +56,7 @@ var roles = map[string]func(args []string) int{
 	"role:drain":  drain,
 	"role:tree":   tree,
 	"role:show":   show,
+	"role:notify": notify,
 	"role:leaf":   leaf,
 }
 
@@ -236,4 +238,24 @@ func show([]string) int {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return !errors.Is(err, os.ErrNotExist)
+}
+
+// notify says what it is at, and once a file is there that it is ready.
+func notify(args []string) int {
+	say := func(text string) {
+		conn, err := net.Dial("unixgram", os.Getenv("NOTIFY_SOCKET"))
+		if err == nil {
+			_, err = conn.Write([]byte(text))
+		}
+		if err != nil {
+			fmt.Println(err)
+		}
+	}
+	say("STATUS=warming up\n")
+	for !exists(args[0]) {
+		time.Sleep(2 * time.Millisecond)
+	}
+	say("READY=1")
+	fmt.Println("notified")
+	select {}
 }

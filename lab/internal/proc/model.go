@@ -41,6 +41,8 @@ type record struct {
 	// EverReady says that the process has been ready: there may be something
 	// to drain.
 	EverReady bool `json:"ever_ready,omitempty"`
+	// Notified says that the process has said READY=1, which it does once.
+	Notified bool `json:"notified,omitempty"`
 	// StopSent is when the one stop signal was about to be sent. It is never
 	// sent to the process again.
 	StopSent time.Time `json:"stop_sent,omitzero"`
@@ -83,8 +85,10 @@ type unit struct {
 	ready      bool      // the probes pass
 	readySince time.Time // of ready
 	probed     string    // what the probes said when they did not pass
+	said       string    // the last STATUS= of the process
 	killed     string    // why the process was killed by us, empty when it was not
 	stopProbes func()    // of the running process
+	notified   func()    // tells the probes that the process has said READY=1
 }
 
 // action is the specification that holds for the unit now: that of the process
@@ -230,6 +234,8 @@ func restartDelay(a plugin.Action) time.Duration    { return ms(a.RestartDelayMS
 func restartDelayMax(a plugin.Action) time.Duration { return ms(a.RestartDelayMaxMS, 30_000) }
 func stabilityPeriod(a plugin.Action) time.Duration { return ms(a.StabilityPeriodMS, 10_000) }
 func stopTimeout(a plugin.Action) time.Duration     { return ms(a.StopTimeoutMS, 10_000) }
+func probeInterval(a plugin.Action) time.Duration   { return ms(a.ProbeIntervalMS, 1000) }
+func probeTimeout(a plugin.Action) time.Duration    { return ms(a.ProbeTimeoutMS, 2000) }
 func stopDelay(a plugin.Action) time.Duration       { return ms(a.StopDelayMS, 0) }
 
 func ms(n, otherwise int) time.Duration {

@@ -4,6 +4,7 @@ package proc
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,15 @@ func shown(line string, limit int, values []string) string {
 		line = line[:len(line)-1]
 	}
 	return line + "…"
+}
+
+// fit returns a text as it may be shown to anyone.
+func (s *supervisor) fit(ctx context.Context, text string) string {
+	values, err := s.store.secretValues(ctx)
+	if err != nil {
+		return blot // without the values nothing can be looked for
+	}
+	return shown(text, quoteLine, values)
 }
 
 // tail returns the last n lines of the file at path and of what was cut off

@@ -153,12 +153,12 @@ func (s *supervisor) attend(u *unit) {
 	}
 	s.move(u, state, "")
 	now := time.Now()
-	if limit := u.record.Spec.TimeoutMS; u.oneshot() && limit > 0 && u.killed == "" {
-		deadline := u.Started.Add(ms(limit, 0))
+	if limit, why := u.limit(); limit > 0 && u.killed == "" {
+		deadline := u.Started.Add(limit)
 		if now.Before(deadline) {
 			s.lookAt(deadline)
 		} else {
-			s.kill(u, fmt.Sprintf("did not end within %s", ms(limit, 0)))
+			s.kill(u, fmt.Sprintf("%s within %s", why, limit))
 		}
 	}
 	if u.Streak > 0 && u.ready {
@@ -169,6 +169,18 @@ func (s *supervisor) attend(u *unit) {
 			u.Streak, u.dirty = 0, true
 		}
 	}
+}
+
+// limit is how long the process may take, and for what; zero when it has time.
+func (u *unit) limit() (time.Duration, string) {
+	spec := u.record.Spec
+	switch {
+	case u.oneshot():
+		return ms(spec.TimeoutMS, 0), "did not end"
+	case !u.EverReady:
+		return ms(spec.StartTimeoutMS, 0), "was not ready"
+	}
+	return 0, ""
 }
 
 // stop takes the next step toward the end of a process that shall not be: the

@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -54,10 +55,8 @@ func (s *supervisor) spawn(ctx context.Context, u *unit) {
 
 // fork starts the unit's process and takes hold of it.
 func (s *supervisor) fork(u *unit, out *os.File) error {
-	spec := u.record.Spec
-	dir := spec.Cwd
-	if dir == "" {
-		dir = s.cfg.Paths.Var(u.Service)
+	spec, dir := u.record.Spec, s.dir(u)
+	if spec.Cwd == "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -93,6 +92,11 @@ func discard(pid int) {
 	}
 }
 
+// dir is where the unit's process starts.
+func (s *supervisor) dir(u *unit) string {
+	return cmp.Or(u.record.Spec.Cwd, s.cfg.Paths.Var(u.Service))
+}
+
 // environ is the environment of the unit's process: what its action declares,
 // where the installation is, and the job's ID; nothing of the supervisor's.
 func (s *supervisor) environ(u *unit) []string {
@@ -103,6 +107,9 @@ func (s *supervisor) environ(u *unit) []string {
 	}
 	maps.Copy(vars, u.record.Spec.Env)
 	vars[jobVariable] = u.ID
+	if notifies(u.record.Spec) {
+		vars[notifyVariable] = s.files.notify()
+	}
 	env := make([]string, 0, len(vars))
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		env = append(env, name+"="+vars[name])
@@ -112,7 +119,7 @@ func (s *supervisor) environ(u *unit) []string {
 
 // begin looks after a process from now on, whether just started or adopted.
 func (s *supervisor) begin(ctx context.Context, u *unit) {
-	u.dirty, u.killed, u.probed, u.ready = true, "", "", false
+	u.dirty, u.killed, u.probed, u.said, u.ready = true, "", "", "", false
 	if u.State != plugin.Stopping && !u.EverReady {
 		s.move(u, plugin.Starting, "")
 	}

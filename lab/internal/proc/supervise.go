@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/signal"
 	"strconv"
@@ -66,6 +65,10 @@ func Supervise(ctx context.Context, cfg Config) error {
 		fresh: take(freshVariable) != "", keeper: keeper, spare: []int{os.Getpid(), keeper},
 		inbox: make(chan func(context.Context)), stopped: make(chan struct{}), news: new(news),
 	}
+	if s.notify, err = handedSocket(files.notify()); err != nil {
+		return err
+	}
+	defer s.notify.Close()
 	if s.boot, err = bootID(); err != nil {
 		return err
 	}
@@ -73,7 +76,7 @@ func Supervise(ctx context.Context, cfg Config) error {
 	if err == nil || errors.Is(err, ErrBroken) || os.Getppid() == keeper {
 		return err
 	}
-	return errors.Join(err, takeOver(ctx, cfg, files, s.log)) // whatever ended it, nobody else would start another
+	return errors.Join(err, s.takeOver(ctx)) // whatever ended it, nobody else would start another
 }
 
 // alone runs the supervisor once it is the only one.
@@ -99,6 +102,7 @@ func (s *supervisor) alone(ctx context.Context) (err error) {
 		return s.run(life, func() {
 			group.Go(func() error { return s.api().Serve(life, s.cfg.Paths.Socket(Name), nil) })
 			group.Go(func() error { return s.watchKeeper(life) })
+			group.Go(func() error { return s.hear(life) })
 			group.Go(func() error { s.tidy(life); return nil })
 		})
 	})
@@ -128,17 +132,17 @@ func (s *supervisor) watchKeeper(ctx context.Context) error {
 
 // takeOver makes this process, whose keeper has died, the keeper; unless there
 // is a new one already, which has its own supervisor waiting.
-func takeOver(ctx context.Context, cfg Config, files layout, log *slog.Logger) error {
-	lock, err := lock(ctx, files.keeperLock(), lockPatience) // somebody may just be looking whether it is held
+func (s *supervisor) takeOver(ctx context.Context) error {
+	lock, err := lock(ctx, s.files.keeperLock(), lockPatience) // somebody may just be looking whether it is held
 	if errors.Is(err, errLocked) {
-		log.Warn("keeper died, another is there already")
+		s.log.Warn("keeper died, another is there already")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	log.Warn("keeper died, take its place")
-	return errors.Join(becomeKeeper(cfg, lock), lock.release())
+	s.log.Warn("keeper died, take its place")
+	return errors.Join(becomeKeeper(s.cfg, lock, s.notify), lock.release())
 }
 
 // tidy keeps the output files and the notes of exits small until ctx ends.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type supervisor struct {
 	keeper int   // its PID
 	spare  []int // PIDs that are never killed: supervisor and keeper
 	began  time.Time
+	notify *os.File // where processes say that they are ready
 
 	inbox   chan func(context.Context)
 	stopped chan struct{}  // closed when run has returned: nobody reads the inbox any more

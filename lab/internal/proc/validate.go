@@ -13,6 +13,7 @@ import (
 
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/job"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
 )
 
 // jobVariable carries the job's ID in the environment of its processes, by
@@ -122,12 +123,17 @@ func (p *problems) action(path string, a plugin.Action) {
 	p.command(path, a)
 	p.environment(path+".env", a.Env)
 	p.numbers(path, a)
-	for i, probe := range a.Ready {
+	p.probes(path+".ready", a.Ready)
+	p.probes(path+".health_checks", a.Health)
+	p.kind(path, a)
+}
+
+func (p *problems) probes(path string, probes []ready.Probe) {
+	for i, probe := range probes {
 		if err := probe.Validate(); err != nil {
-			p.add(fmt.Sprintf("%s.ready[%d]", path, i), "%w", err)
+			p.add(fmt.Sprintf("%s[%d]", path, i), "%w", err)
 		}
 	}
-	p.kind(path, a)
 }
 
 // kind refuses what would silently mean nothing for the kind of action.
@@ -143,6 +149,12 @@ func (p *problems) kind(path string, a plugin.Action) {
 	}
 	if len(a.Ready) > 0 {
 		p.add(path+".ready", "a oneshot is not waited for to be ready but to succeed")
+	}
+	if len(a.Health) > 0 {
+		p.add(path+".health_checks", "a oneshot has none: give it timeout_ms")
+	}
+	if a.StartTimeoutMS > 0 {
+		p.add(path+".start_timeout_ms", "a oneshot has timeout_ms")
 	}
 }
 
@@ -179,6 +191,11 @@ func (p *problems) numbers(path string, a plugin.Action) {
 		value int
 	}{
 		{"timeout_ms", a.TimeoutMS},
+		{"start_timeout_ms", a.StartTimeoutMS},
+		{"probe_interval_ms", a.ProbeIntervalMS},
+		{"probe_timeout_ms", a.ProbeTimeoutMS},
+		{"failure_threshold", a.FailureThreshold},
+		{"success_threshold", a.SuccessThreshold},
 		{"restart_delay_ms", a.RestartDelayMS},
 		{"restart_delay_max_ms", a.RestartDelayMaxMS},
 		{"max_restarts", a.MaxRestarts},

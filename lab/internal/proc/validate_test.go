@@ -53,8 +53,8 @@ func TestValidate(t *testing.T) {
 		`actions[1].stop_timeout_ms: -1 is negative`:                        func(s *plugin.ServiceSpec) { s.Actions[1].StopTimeoutMS = -1 },
 		`actions[1].stop_delay_ms: 9223372036854775807 is more than`:        func(s *plugin.ServiceSpec) { s.Actions[1].StopDelayMS = 1<<63 - 1 },
 		`actions[1].max_restarts: -3 is negative`:                           func(s *plugin.ServiceSpec) { s.Actions[1].MaxRestarts = -3 },
-		`actions[1].ready[0]: a ready probe has exactly one`:                func(s *plugin.ServiceSpec) { s.Actions[1].Ready[0].HTTP = "http://127.0.0.1" },
-		`actions[1].ready[1]: a ready probe has exactly one of http, t`:     func(s *plugin.ServiceSpec) { s.Actions[1].Ready = append(s.Actions[1].Ready, ready.Probe{}) },
+		`actions[1].ready[0]: a probe has exactly one`:                      func(s *plugin.ServiceSpec) { s.Actions[1].Ready[0].HTTP = "http://127.0.0.1" },
+		`actions[1].ready[1]: a probe has exactly one of http, t`:           func(s *plugin.ServiceSpec) { s.Actions[1].Ready = append(s.Actions[1].Ready, ready.Probe{}) },
 	} {
 		t.Run(want, func(t *testing.T) {
 			is := is.New(t)

@@ -22,6 +22,9 @@ func (u *unit) why(now time.Time) string {
 		if u.probed == "" {
 			return "is not known to be ready yet"
 		}
+		if u.said != "" {
+			return "not ready: " + u.probed + "; it says: " + u.said
+		}
 		return "not ready: " + u.probed
 	case plugin.Restarting:
 		return fmt.Sprintf("%s; is started again at %s", u.Why, u.NextTry.Local().Format("15:04:05.000"))
