@@ -49,6 +49,8 @@ func (s *supervisor) api() rpc.Service {
 			"logs.tail":       rpc.Method(s.tailLogs),
 			"secrets.create":  rpc.Method(s.createSecret),
 			"secrets.set":     rpc.Method(s.setSecret),
+			"secrets.rotate":  rpc.Method(s.rotateSecret),
+			"secrets.rekey":   rpc.Method(s.rekeySecrets),
 			"secrets.get":     rpc.Method(s.getSecret),
 			"secrets.list":    rpc.Method(s.listSecrets),
 			"secrets.delete":  rpc.Method(s.deleteSecret),

@@ -28,6 +28,7 @@ func prepare(paths plugin.Paths) (layout, error) {
 }
 
 func (l layout) store() string          { return filepath.Join(l.dir, Name+".db") }
+func (l layout) keys() string           { return filepath.Join(l.dir, "secrets.keys") }
 func (l layout) keeperLock() string     { return filepath.Join(l.dir, "keeper.lock") }
 func (l layout) supervisorLock() string { return filepath.Join(l.dir, "supervisor.lock") }
 func (l layout) notify() string         { return filepath.Join(l.sockets, "notify.sock") }

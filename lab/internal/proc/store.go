@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
@@ -20,14 +21,14 @@ import (
 
 // schema is the layout of the store; version counts its changes.
 const (
-	version = 1
+	version = 2
 	schema  = `
 create table services (name text primary key, wanted text not null, spec text not null, data text not null);
 create table jobs (service text, action text, data text not null, primary key (service, action));
 create table secrets (context text, name text, value text not null, primary key (context, name));
 create table events (seq integer primary key autoincrement, time integer not null, data text not null);
 create table settings (name text primary key, value text not null);
-pragma user_version = 1;`
+pragma user_version = 2;`
 )
 
 // The bounds of the log of events: so many are kept, and a few more until it
@@ -39,11 +40,18 @@ const (
 
 // store keeps the model on disk. What a write has returned for survives the
 // machine. It may be used by many goroutines.
-type store struct{ db *sql.DB }
+type store struct {
+	db   *sql.DB
+	keys string // the file of the keys that seal secrets
 
-// openStore opens the store at path and makes it where there is none. An error
-// means that nothing was changed.
-func openStore(ctx context.Context, path string) (*store, error) {
+	mu   sync.Mutex
+	ring *keyring // nil: not needed yet, or not to be had
+}
+
+// openStore opens the store at path, whose secrets are sealed by the keys in
+// another file, and makes it where there is none. An error means that nothing
+// was changed.
+func openStore(ctx context.Context, path, keys string) (*store, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite would make it readable to others
 	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
@@ -52,7 +60,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)"},
+		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(on)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	db, err := sql.Open("sqlite", name.String())
@@ -60,7 +68,7 @@ func openStore(ctx context.Context, path string) (*store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	db.SetMaxOpenConns(1) // one writer; reads are short
-	s := &store{db}
+	s := &store{db: db, keys: keys}
 	if err := s.prepare(ctx); err != nil {
 		err = fmt.Errorf("%w: store %s: %w; mend it from a copy, or move it away: then nothing is known of services, secrets and what runs", ErrBroken, path, err)
 		return nil, errors.Join(err, db.Close())
@@ -89,8 +97,35 @@ func (s *store) prepare(ctx context.Context) error {
 			_, err := tx.ExecContext(ctx, schema)
 			return err
 		})
+	case 1:
+		return s.sealPlain(ctx)
 	}
 	return fmt.Errorf("has version %d of the layout, this program knows %d: use the newer program", have, version)
+}
+
+// sealPlain brings the store from version 1 of the layout, where secrets were
+// stored as they are, to 2, and leaves nothing of them in the file.
+func (s *store) sealPlain(ctx context.Context) error {
+	stored, err := s.secrets(ctx)
+	if err != nil {
+		return err
+	}
+	ring, err := openKeyring(s.keys, true)
+	if err != nil {
+		return err
+	}
+	plain := func(_, _, stored string) (string, error) { return stored, nil }
+	err = s.transact(ctx, func(tx *sql.Tx) error {
+		err := sealAll(ctx, tx, ring, stored, plain)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, "pragma user_version = 2")
+		}
+		return err
+	})
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, "vacuum; pragma wal_checkpoint(truncate)")
+	}
+	return err
 }
 
 func (s *store) close() error { return s.db.Close() }

@@ -269,3 +269,74 @@ func TestWatchEndsWithAnErrorWhenNobodyIsThere(t *testing.T) {
 	h := newHero(t)
 	is.True(h.Watch(t.Context(), 0, nil) != nil)
 }
+
+// TestSecretsAreSealed looks for values where they must not be read, and takes
+// away the file without which nobody reads them.
+func TestSecretsAreSealed(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	ctx := t.Context()
+	const value = "a-value-nobody-may-read"
+	keys := filepath.Join(h.paths.Var("hero_proc"), "secrets.keys")
+	h.is.NoErr(h.CreateSecret(ctx, "livekit", "secret", value))
+	h.is.True(errors.Is(h.RotateSecret(ctx, "livekit", "other", value), plugin.ErrNotFound))
+	h.is.NoErr(h.RotateSecret(ctx, "livekit", "secret", value+"-2"))
+	before, err := os.ReadFile(keys)
+	h.is.NoErr(err)
+	h.is.NoErr(h.RekeySecrets(ctx))
+	after, err := os.ReadFile(keys)
+	h.is.NoErr(err)
+	h.is.True(len(before) == len(after) && string(before) != string(after))
+	info, err := os.Stat(keys)
+	h.is.NoErr(err)
+	h.is.Equal(info.Mode().Perm(), os.FileMode(0o600))
+	files, err := filepath.Glob(filepath.Join(h.paths.Var("hero_proc"), "*"))
+	h.is.NoErr(err)
+	for _, f := range files {
+		b, _ := os.ReadFile(f) // a folder has nothing to read
+		h.is.True(!strings.Contains(string(b), value))
+	}
+
+	h.is.NoErr(os.Remove(keys))
+	h.killSupervisor()
+	_, err = h.GetSecret(ctx, "livekit", "secret")
+	h.is.True(err != nil && strings.Contains(err.Error(), "put it back from a copy"))
+	h.is.True(h.CreateSecret(ctx, "livekit", "new", "value") != nil) // else there were two truths
+	h.set("s", play("a", "stay"))
+	h.reaches("s", "a", plugin.Running) // the rest goes on
+	h.is.NoErr(os.WriteFile(keys, after, 0o600))
+	got, err := h.GetSecret(ctx, "livekit", "secret")
+	h.is.NoErr(err)
+	h.is.Equal(got, value+"-2")
+}
+
+// TestPlainSecretsOfAnOlderStoreAreSealed opens a store as it was before
+// secrets were sealed.
+func TestPlainSecretsOfAnOlderStoreAreSealed(t *testing.T) {
+	t.Parallel()
+	h := newHero(t)
+	dir := h.paths.Var("hero_proc")
+	h.is.NoErr(os.MkdirAll(dir, 0o700))
+	file := filepath.Join(dir, "hero_proc.db")
+	db, err := sql.Open("sqlite", file)
+	h.is.NoErr(err)
+	_, err = db.Exec(`
+create table services (name text primary key, wanted text not null, spec text not null, data text not null);
+create table jobs (service text, action text, data text not null, primary key (service, action));
+create table secrets (context text, name text, value text not null, primary key (context, name));
+create table events (seq integer primary key autoincrement, time integer not null, data text not null);
+create table settings (name text primary key, value text not null);
+insert into secrets values ('livekit', 'secret', 'stored-as-it-is');
+pragma user_version = 1;`)
+	h.is.NoErr(err)
+	h.is.NoErr(db.Close())
+	h.keep()
+	got, err := h.GetSecret(t.Context(), "livekit", "secret")
+	h.is.NoErr(err)
+	h.is.Equal(got, "stored-as-it-is")
+	for _, f := range []string{file, file + "-wal"} {
+		b, err := os.ReadFile(f)
+		h.is.NoErr(ignoreNotExist(err))
+		h.is.True(!strings.Contains(string(b), "stored-as-it-is"))
+	}
+}

@@ -89,7 +89,7 @@ func (s *supervisor) alone(ctx context.Context) (err error) {
 		return fmt.Errorf("wait for the last supervisor to end: %w", err)
 	}
 	defer func() { err = errors.Join(err, only.release()) }()
-	if s.store, err = openStore(ctx, s.files.store()); err != nil {
+	if s.store, err = openStore(ctx, s.files.store(), s.files.keys()); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.close()) }()

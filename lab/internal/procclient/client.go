@@ -145,6 +145,18 @@ func (c *Client) SetSecret(ctx context.Context, context, name, value string) err
 	return c.again(ctx, "secrets.set", Secret{context, name, value}, nil)
 }
 
+// RotateSecret stores a value in place of the one there is;
+// [plugin.ErrNotFound] when there is none.
+func (c *Client) RotateSecret(ctx context.Context, context, name, value string) error {
+	return c.again(ctx, "secrets.rotate", Secret{context, name, value}, nil)
+}
+
+// RekeySecrets has all values encrypted by a new key, and the old one
+// forgotten.
+func (c *Client) RekeySecrets(ctx context.Context) error {
+	return c.again(ctx, "secrets.rekey", nil, nil)
+}
+
 // GetSecret returns a value; [plugin.ErrNotFound] when there is none.
 func (c *Client) GetSecret(ctx context.Context, context, name string) (string, error) {
 	var value string

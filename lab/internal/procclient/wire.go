@@ -85,7 +85,7 @@ type Tail struct {
 	Lines   int    `json:"lines,omitempty"` // at most 10000; zero: 100
 }
 
-// Secret is the parameter of secrets.create and secrets.set, and without its
+// Secret is the parameter of secrets.create, secrets.set and secrets.rotate, and without its
 // value of secrets.get and secrets.delete.
 type Secret struct {
 	Context string `json:"context"`
