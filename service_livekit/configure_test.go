@@ -204,6 +204,6 @@ func TestServiceIsGatedByConfigure(t *testing.T) {
 	is.Equal(actions[0].Kind, plugin.Oneshot)
 	for _, a := range actions[1:] {
 		is.Equal(a.DependsOn, []plugin.Dependency{plugin.Dependency(actions[0].Name)}) // never started bare
-		is.True(len(a.Ready) > 0)                        // ready is never a PID
+		is.True(len(a.Ready) > 0)                                                      // ready is never a PID
 	}
 }

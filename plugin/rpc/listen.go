@@ -25,7 +25,8 @@ func (e *OwnedError) Error() string {
 	return fmt.Sprintf("socket %s is owned by PID %d, which is alive", e.Path, e.PID)
 }
 
-// Listen owns the Unix socket at path and listens on it, for this user only.
+// Listen owns the Unix socket at path and listens on it, for this user only:
+// the kernel says who calls.
 //
 // Ownership is a file lock beside the socket that lives exactly as long as the
 // process: only its holder removes what a dead owner left, so the socket of a
@@ -83,6 +84,33 @@ type listener struct {
 	*net.UnixListener
 	path string
 	lock *flock.Flock
+}
+
+// Accept takes in connections of this user, and of root. Others are closed: the
+// modes of socket and folder keep them away, unless somebody loosened those.
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if trusted(conn) {
+			return conn, nil
+		}
+		_ = conn.Close() // nothing was said
+	}
+}
+
+// trusted asks the kernel who is at the other end.
+func trusted(conn *net.UnixConn) bool {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var uid int
+	var asked error
+	err = raw.Control(func(fd uintptr) { uid, asked = peer(int(fd)) })
+	return err == nil && asked == nil && (uid == os.Geteuid() || uid == 0)
 }
 
 func (l *listener) Close() error {

@@ -23,8 +23,8 @@ func start(t *testing.T, health func(context.Context) error) string {
 	socket := filepath.Join(t.TempDir(), "greeter", "rpc.sock")
 	service := rpc.Service{
 		Name: "greeter", Version: "1", Health: health,
-		Methods: map[string]jrpc2.Handler{
-			"greet": rpc.Method(func(_ context.Context, g greeting) (string, error) {
+		Methods: map[string]rpc.Method{
+			"greet": rpc.Func("Greets.", func(_ context.Context, g greeting) (string, error) {
 				if g.Name == "" {
 					return "", jrpc2.Errorf(jrpc2.InvalidParams, "name is empty")
 				}
@@ -118,4 +118,34 @@ func TestSocketOfADeadOwnerIsReplaced(t *testing.T) {
 	is.NoErr(l.Close())
 	_, err = os.Stat(socket)
 	is.True(errors.Is(err, os.ErrNotExist)) // gone with its owner
+}
+
+// TestDescription checks that the service describes what it answers.
+func TestDescription(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	client := rpc.NewClient(start(t, nil), 0)
+	type value struct {
+		Name     string
+		Required bool
+		Schema   map[string]any
+	}
+	var described struct {
+		OpenRPC string
+		Methods []struct {
+			Name, Summary, ParamStructure string
+			Params                        []value
+			Result                        value
+		}
+	}
+	is.NoErr(client.Call(t.Context(), "rpc.discover", nil, &described))
+	is.Equal(described.OpenRPC, "1.3.2")
+	is.Equal(len(described.Methods), 2)
+	greet := described.Methods[0]
+	is.Equal(greet.Name, "greet")
+	is.Equal(greet.Summary, "Greets.")
+	is.Equal(greet.ParamStructure, "by-name")
+	is.Equal(greet.Params, []value{{Name: "name", Required: true, Schema: map[string]any{"type": "string"}}})
+	is.Equal(greet.Result.Schema, map[string]any{"type": "string"})
+	is.Equal(described.Methods[1].Name, "system.ping")
 }

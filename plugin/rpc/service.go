@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/creachadair/jrpc2"
@@ -31,7 +30,7 @@ const (
 type Service struct {
 	Name    string
 	Version string
-	Methods map[string]jrpc2.Handler
+	Methods map[string]Method
 	// Health says why the service does not serve, nil when it does. Unset: it
 	// serves while it answers.
 	Health func(context.Context) error
@@ -39,15 +38,22 @@ type Service struct {
 	Routes map[string]http.Handler
 }
 
-// Method makes a handler of fn, which takes a context and, if it has
-// parameters, a struct of them, and returns a value, an error, or both. It
-// panics when fn has another form, which is a mistake in the program.
-func Method(fn any) jrpc2.Handler {
+// Method is one method of a service, made by [Func].
+type Method struct {
+	summary string
+	info    *handler.FuncInfo
+}
+
+// Func makes a method of fn, which takes a context and, if it has parameters, a
+// struct of them, and returns a value, an error, or both. The summary is for
+// the reader of the service's description. Func panics when fn has another
+// form, which is a mistake in the program.
+func Func(summary string, fn any) Method {
 	info, err := handler.Check(fn)
 	if err != nil {
-		panic(fmt.Sprintf("rpc.Method: %v", err))
+		panic(fmt.Sprintf("rpc.Func: %v", err))
 	}
-	return info.AllowArray(false).SetStrict(true).Wrap()
+	return Method{summary, info.AllowArray(false).SetStrict(true)}
 }
 
 // Serve listens on the socket and answers until ctx ends; then it finishes
@@ -58,17 +64,19 @@ func (s Service) Serve(ctx context.Context, socket string, ready func()) error {
 	if err != nil {
 		return err
 	}
-	methods := maps.Clone(handler.Map(s.Methods))
-	if methods == nil {
-		methods = handler.Map{}
+	described, err := s.describe()
+	if err != nil {
+		return errors.Join(err, l.Close())
 	}
-	methods["system.ping"] = Method(func(context.Context) string { return "pong" })
-	methods["rpc.discover"] = Method(func(context.Context) any { return s.openRPC(methods) })
+	methods := handler.Map{"rpc.discover": handler.New(func(context.Context) any { return described })}
+	for name, m := range s.methods() {
+		methods[name] = m.info.Wrap()
+	}
 	bridge := jhttp.NewBridge(methods, &jhttp.BridgeOptions{
 		Server: &jrpc2.ServerOptions{Concurrency: concurrency, DisableBuiltin: true},
 	})
 	server := &http.Server{
-		Handler:           s.handler(bridge, methods),
+		Handler:           s.handler(bridge, described),
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 	}
@@ -93,11 +101,11 @@ func (s Service) Serve(ctx context.Context, socket string, ready func()) error {
 	return errors.Join(err, bridge.Close())
 }
 
-func (s Service) handler(bridge http.Handler, methods handler.Map) http.Handler {
+func (s Service) handler(bridge http.Handler, described any) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("POST /rpc", http.MaxBytesHandler(bridge, maxBody))
 	mux.HandleFunc("GET /openrpc.json", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, s.openRPC(methods))
+		writeJSON(w, described)
 	})
 	mux.HandleFunc("GET /.well-known/heroservice.json", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]string{"name": s.Name, "version": s.Version, "protocol": "jsonrpc2", "rpc": "/rpc", "openrpc": "/openrpc.json", "health": "/health"})
@@ -117,22 +125,13 @@ func (s Service) handler(bridge http.Handler, methods handler.Map) http.Handler 
 	return mux
 }
 
-// openRPC describes the methods: their names, and that parameters are named.
-func (s Service) openRPC(methods handler.Map) any {
-	type method struct {
-		Name           string `json:"name"`
-		ParamStructure string `json:"paramStructure"`
-		Params         []any  `json:"params"`
+// methods are those of the service and those that every service has.
+func (s Service) methods() map[string]Method {
+	all := map[string]Method{
+		"system.ping": Func("Answers pong.", func(context.Context) string { return "pong" }),
 	}
-	list := []method{}
-	for _, name := range slices.Sorted(maps.Keys(methods)) {
-		list = append(list, method{Name: name, ParamStructure: "by-name", Params: []any{}})
-	}
-	return map[string]any{
-		"openrpc": "1.3.2",
-		"info":    map[string]string{"title": s.Name, "version": s.Version},
-		"methods": list,
-	}
+	maps.Copy(all, s.Methods)
+	return all
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -69,9 +69,9 @@ func Run(ctx context.Context, c Config, ready func()) error {
 	group.Go(func() error {
 		return rpc.Service{
 			Name: Name, Version: c.Version, Health: s.health,
-			Methods: map[string]jrpc2.Handler{
-				"LiveKitService.status":       rpc.Method(s.status),
-				"LiveKitService.ensure_ready": rpc.Method(s.ensureReady),
+			Methods: map[string]rpc.Method{
+				"LiveKitService.status":       rpc.Func("Returns the last state of the media that was announced.", s.status),
+				"LiveKitService.ensure_ready": rpc.Func("Asks for the media and waits until they are ready.", s.ensureReady),
 			},
 		}.Serve(ctx, c.Paths.Socket(Name), ready)
 	})

@@ -127,6 +127,13 @@ func (c *Client) Why(ctx context.Context, name string) (string, error) {
 	return why, err
 }
 
+// Tree returns what the service needs, and all its processes.
+func (c *Client) Tree(ctx context.Context, name string) (Tree, error) {
+	var tree Tree
+	err := c.again(ctx, "service.tree", Name{name}, &tree)
+	return tree, err
+}
+
 // Logs returns the last lines of output of an action, or of all actions of the
 // service, each then marked with its action. Secrets are blotted out.
 func (c *Client) Logs(ctx context.Context, service, action string, lines int) ([]string, error) {

@@ -58,6 +58,29 @@ type Action struct {
 	Status plugin.ActionStatus `json:"status"`
 }
 
+// Tree is the result of service.tree.
+type Tree struct {
+	Name     string   `json:"name"`
+	Requires []string `json:"requires,omitempty"`
+	After    []string `json:"after,omitempty"`
+	Actions  []Branch `json:"actions"`
+}
+
+// Branch is an action in a [Tree].
+type Branch struct {
+	Name      string              `json:"name"`
+	State     string              `json:"state"`
+	DependsOn []plugin.Dependency `json:"depends_on,omitempty"`
+	Processes []Process           `json:"processes"` // all that belongs to it, its leader first
+}
+
+// Process is a process of an action, whoever started it.
+type Process struct {
+	PID     int    `json:"pid"`
+	Parent  int    `json:"parent"`
+	Command string `json:"command"` // name of the program, without its arguments
+}
+
 // Jobs is the parameter of job.list; an empty service means all.
 type Jobs struct {
 	Service string `json:"service,omitempty"`
