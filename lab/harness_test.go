@@ -100,11 +100,17 @@ func (l *installation) run(args ...string) outcome {
 // runQuietly is run for commands whose very purpose is to print a secret.
 func (l *installation) runQuietly(args ...string) outcome {
 	l.t.Helper()
+	return l.runWith("", args...)
+}
+
+// runWith is runQuietly with the text on standard input.
+func (l *installation) runWith(stdin string, args ...string) outcome {
+	l.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Minute) // also after the test
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	cmd := l.command(ctx, args...)
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
 	begun := time.Now()
 	err := cmd.Run()
 	got := outcome{args: args, took: time.Since(begun), stdout: stdout.String(), stderr: stderr.String()}

@@ -66,7 +66,7 @@ func (a *App) down(ctx context.Context, force bool) error {
 	} else if err != nil {
 		return err
 	}
-	view, err := a.view(noBus{}, client, a.Media)
+	view, err := a.view(noBus{}, procclient.Impatient(paths), a.Media) // which is about to end
 	if err != nil {
 		return err
 	}

@@ -17,8 +17,11 @@ func (a *App) procCommand() *cobra.Command {
 	var supervise bool
 	c := &cobra.Command{
 		Use:   "proc",
-		Short: "Run hero_proc, the supervisor (lab up starts it)",
-		Args:  cobra.NoArgs,
+		Short: "Run hero_proc, the supervisor (lab up starts it), or ask it",
+		Long: `Without a command lab proc is hero_proc: a keeper, and below it the supervisor
+of all processes. The commands below ask the one that runs. They need neither
+bus nor plugins; what a plugin looks after is better asked for by lab service.`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			paths, err := a.Paths()
 			if err != nil {
@@ -34,7 +37,7 @@ func (a *App) procCommand() *cobra.Command {
 			}
 			config := proc.Config{
 				Paths: paths, Version: a.supervisorVersion(build), Log: a.Logger(a.Stderr),
-				Command: []string{executable(paths), "--log-level", a.logLevel, "proc"},
+				Command: []string{executable(paths), "--root", paths.Root, "--log-level", a.logLevel, "proc"},
 			}
 			if supervise {
 				err := proc.Supervise(c.Context(), config)
@@ -49,6 +52,7 @@ func (a *App) procCommand() *cobra.Command {
 			return proc.Keep(c.Context(), config)
 		},
 	}
+	c.AddCommand(a.procCommands()...)
 	c.Flags().BoolVar(&supervise, "supervise", false, "be the supervisor below a keeper")
 	_ = c.Flags().MarkHidden("supervise") // the flag exists: it was made one line above
 	return c

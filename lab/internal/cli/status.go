@@ -109,8 +109,10 @@ func (noBus) Last(context.Context, ...string) ([]events.Event, error) { return n
 
 func (a *App) printReport(r report) {
 	w := tabwriter.NewWriter(a.Stdout, 0, 4, 2, ' ', 0)
-	if r.Supervisor != nil {
+	if len(r.Services) > 0 || r.Supervisor != nil {
 		fmt.Fprintf(w, "SERVICE\tACTION\tSTATE\tREADY\tPID\tSINCE\tRESTARTS\tWHY\n")
+	}
+	if r.Supervisor != nil {
 		fmt.Fprintf(w, "hero_proc\tsupervisor\trunning\tyes\t%d\t\t\t\n", r.Supervisor.PID)
 	}
 	for _, s := range r.Services {

@@ -79,7 +79,7 @@ func (a *App) spawnSupervisor(paths plugin.Paths) (exited <-chan struct{}, err e
 		return nil, fmt.Errorf("open log of hero_proc: %w", err)
 	}
 	defer out.Close()
-	cmd := exec.Command(executable(paths), "--log-level", a.logLevel, "proc")
+	cmd := exec.Command(executable(paths), "--root", paths.Root, "--log-level", a.logLevel, "proc")
 	cmd.Dir = paths.Var("hero_proc")
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

@@ -54,7 +54,7 @@ func Keep(ctx context.Context, cfg Config) error {
 	if k.notify, err = handedSocket(k.files.notify()); err != nil {
 		return err
 	}
-	defer k.notify.Close()
+	defer func() { _ = errors.Join(k.notify.Close(), os.Remove(k.files.notify())) }() // at worst the next keeper replaces it
 	undo, err := shieldChildren()
 	if err != nil {
 		return err
