@@ -3,7 +3,6 @@
 package proc
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,12 +19,6 @@ import (
 
 // defaultContext keeps the secrets that are stored without a context.
 const defaultContext = "core"
-
-// The bounds of logs.tail.
-const (
-	defaultLines = 100
-	mostLines    = 10_000
-)
 
 // api is the service that the supervisor offers on its socket.
 func (s *supervisor) api() rpc.Service {
@@ -48,6 +41,7 @@ func (s *supervisor) api() rpc.Service {
 			"action.get":      rpc.Func("Returns the registration and the state of an action.", s.getAction),
 			"job.list":        rpc.Func("Returns the last job of every action.", s.listJobs),
 			"logs.tail":       rpc.Func("Returns the last lines of output.", s.tailLogs),
+			"logs.get":        rpc.Func("Returns output from a position on, with times and levels.", s.getLogs),
 			"secrets.create":  rpc.Func("Stores a value where there is none.", s.createSecret),
 			"secrets.set":     rpc.Func("Stores a value, whatever is there.", s.setSecret),
 			"secrets.rotate":  rpc.Func("Stores a value in place of the one that is there.", s.rotateSecret),
@@ -59,7 +53,10 @@ func (s *supervisor) api() rpc.Service {
 			"system.shutdown": rpc.Func("Stops every service, and then the supervisor.", s.shutdown),
 			"system.restart":  rpc.Func("Replaces supervisor and keeper by a new start of their program; processes go on.", s.restart),
 		},
-		Routes: map[string]http.Handler{"GET /events": http.HandlerFunc(s.stream)},
+		Routes: map[string]http.Handler{
+			"GET /events": http.HandlerFunc(s.stream),
+			"GET /logs":   http.HandlerFunc(s.streamLogs),
+		},
 	}
 }
 
@@ -235,43 +232,4 @@ func (u *unit) last() string {
 		return u.Signal
 	}
 	return "nobody knows what"
-}
-
-func (s *supervisor) tailLogs(ctx context.Context, p procclient.Tail) ([]string, error) {
-	var actions []string
-	err := s.read(ctx, p.Service, func(svc *service) error {
-		for _, u := range svc.units {
-			if p.Action == "" || p.Action == u.Action {
-				actions = append(actions, u.Action)
-			}
-		}
-		if p.Action != "" && len(actions) == 0 {
-			return fmt.Errorf("action %s of service %s: %w", p.Action, p.Service, plugin.ErrNotFound)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if p.Lines < 0 || p.Lines > mostLines {
-		return nil, refuse(fmt.Errorf("lines: %d is not between 0 and %d", p.Lines, mostLines))
-	}
-	values, err := s.store.secretValues(ctx)
-	if err != nil {
-		return nil, err
-	}
-	all := []string{}
-	for _, action := range actions {
-		lines, err := tail(s.files.log(p.Service, action), cmp.Or(p.Lines, defaultLines), values)
-		if err != nil {
-			return nil, err
-		}
-		for _, line := range lines {
-			if p.Action == "" && len(actions) > 1 {
-				line = "[" + action + "] " + line
-			}
-			all = append(all, line)
-		}
-	}
-	return all, nil
 }

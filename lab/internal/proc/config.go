@@ -26,9 +26,8 @@ type Config struct {
 	// absolute path: at a restart whatever is there by then is run.
 	Command []string
 	Log     *slog.Logger
-	// LogCap is how large the output file of an action may grow, in bytes,
-	// before it is cut; what it held is kept as the file's ".1". Zero means
-	// 32 MiB.
+	// LogCap is how much of the output of an action is kept, in bytes: beyond
+	// that its older half is forgotten. Zero means 32 MiB.
 	LogCap int64
 }
 

@@ -16,6 +16,9 @@ import (
 func (s *supervisor) exited(ctx context.Context, u *unit, how ending, stray []int) {
 	proc := u.proc
 	u.stopProbing()
+	if err := s.files.log(u.Service, u.Action).endLine(); err != nil {
+		s.log.Warn("last line of output", "service", u.Service, "action", u.Action, "error", err)
+	}
 	u.proc, u.ready, u.probed, u.dirty = nil, false, "", true
 	u.Ended, u.ExitCode, u.Signal = time.Now(), nil, ""
 	if how.Signal != 0 {
@@ -69,7 +72,7 @@ func (s *supervisor) reason(ctx context.Context, u *unit, how ending) string {
 		return why // without the values nothing it wrote may be shown
 	}
 	why = redact(why, values)
-	if said := lastLine(s.files.log(u.Service, u.Action), u.LogFrom, values); said != "" {
+	if said := s.files.log(u.Service, u.Action).lastLine(u.LogFrom, values); said != "" {
 		why += ": " + said
 	}
 	return why

@@ -35,7 +35,10 @@ func (l layout) notify() string         { return filepath.Join(l.sockets, "notif
 func (l layout) exits() exits           { return exits(filepath.Join(l.dir, "exits")) }
 func (l layout) logs() string           { return filepath.Join(l.dir, "logs") }
 
-// log is the output file of an action; both names are known to be harmless.
-func (l layout) log(service, action string) string {
-	return filepath.Join(l.logs(), service, action+".log")
+// logSuffix ends the names of output files.
+const logSuffix = ".log"
+
+// log is the output of an action; both names are known to be harmless.
+func (l layout) log(service, action string) logbook {
+	return logbook(filepath.Join(l.logs(), service, action+logSuffix))
 }

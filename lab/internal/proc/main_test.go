@@ -3,6 +3,7 @@
 package proc_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
@@ -57,6 +58,7 @@ var roles = map[string]func(args []string) int{
 	"role:tree":   tree,
 	"role:show":   show,
 	"role:notify": notify,
+	"role:flood":  flood,
 	"role:leaf":   leaf,
 }
 
@@ -257,5 +259,18 @@ func notify(args []string) int {
 	}
 	say("READY=1")
 	fmt.Println("notified")
+	select {}
+}
+
+// flood writes numbered lines as fast as it can, and stays.
+func flood(args []string) int {
+	n, _ := strconv.Atoi(args[0])
+	out := bufio.NewWriter(os.Stdout)
+	for i := range n {
+		fmt.Fprintln(out, i+1)
+	}
+	if out.Flush() != nil {
+		return 1
+	}
 	select {}
 }

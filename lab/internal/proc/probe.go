@@ -124,7 +124,7 @@ func (s *supervisor) prober(u *unit, probes []ready.Probe) *prober {
 		wake: make(chan struct{}, 1),
 	}
 	p.said.Store(u.Notified)
-	seen := finder{path: s.files.log(u.Service, u.Action), from: u.LogFrom, all: u.EverReady}
+	seen := finder{book: s.files.log(u.Service, u.Action), from: u.LogFrom, all: u.EverReady}
 	p.of = ready.Process{
 		PID: u.PID, Dir: s.dir(u), Env: s.environ(u),
 		Notified: p.said.Load, Said: seen.find,

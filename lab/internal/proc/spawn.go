@@ -32,7 +32,7 @@ func (s *supervisor) spawn(ctx context.Context, u *unit) {
 		Ended: before.Ended, ExitCode: before.ExitCode, Signal: before.Signal,
 		Restarts: before.Restarts, Streak: before.Streak,
 	}
-	out, size, err := openLog(s.files.log(u.Service, u.Action))
+	out, size, err := s.openLog(s.files.log(u.Service, u.Action))
 	if err == nil {
 		defer out.Close()
 		u.LogFrom = size
@@ -146,13 +146,15 @@ func (s *supervisor) watch(ctx context.Context, u *unit, proc *process, patience
 	s.post(func(ctx context.Context) { s.exited(ctx, u, how, stray) })
 }
 
-// openLog opens the output file of an action for appending and returns how
-// long it is.
-func openLog(path string) (*os.File, int64, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+// openLog opens the output of an action for appending and returns how long it
+// is.
+func (s *supervisor) openLog(book logbook) (*os.File, int64, error) {
+	dir := filepath.Dir(string(book))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	s.scribe.watch(dir)
+	f, err := os.OpenFile(string(book), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, 0, err
 	}

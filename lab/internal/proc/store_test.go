@@ -246,23 +246,6 @@ func TestEvents(t *testing.T) {
 	h.is.Equal((<-ahead).seq, int64(1))
 }
 
-func TestOutputIsCut(t *testing.T) {
-	t.Parallel()
-	h := newHero(t)
-	h.logCap = "2000"
-	h.keep()
-	h.set("media", play("chatty", "chatty"))
-	path := filepath.Join(h.paths.Var("hero_proc"), "logs", "media", "chatty.log")
-	h.until("it has been cut", func() bool { return exists(path + ".1") })
-	pid := h.action("media", "chatty").PID
-	line := h.lastChat()
-	h.until("it goes on", func() bool { return h.lastChat() > line })
-	h.is.Equal(h.action("media", "chatty").PID, pid)
-	info, err := os.Stat(path)
-	h.is.NoErr(err)
-	h.is.True(info.Size() < 10_000)
-}
-
 func TestWatchEndsWithAnErrorWhenNobodyIsThere(t *testing.T) {
 	t.Parallel()
 	is := is.New(t)

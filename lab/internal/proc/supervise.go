@@ -19,8 +19,8 @@ import (
 const (
 	// predecessorTime is how long a supervisor waits for the last one to go.
 	predecessorTime = 10 * time.Second
-	// tidyEvery is how often output files are looked at.
-	tidyEvery = time.Second
+	// tidyEvery is how often notes of exits are looked at.
+	tidyEvery = time.Minute
 	// noteAge is how long the keeper's note of an exit is kept that nobody
 	// seems to ask for.
 	noteAge = time.Minute
@@ -63,7 +63,7 @@ func Supervise(ctx context.Context, cfg Config) error {
 	s := &supervisor{
 		cfg: cfg, log: cfg.Log.With("process", "supervisor"), files: files, began: time.Now(),
 		fresh: take(freshVariable) != "", keeper: keeper, spare: []int{os.Getpid(), keeper},
-		inbox: make(chan func(context.Context)), stopped: make(chan struct{}), news: new(news),
+		inbox: make(chan func(context.Context)), stopped: make(chan struct{}), news: new(news), output: new(news),
 	}
 	if s.notify, err = handedSocket(files.notify()); err != nil {
 		return err
@@ -93,6 +93,9 @@ func (s *supervisor) alone(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.store.close()) }()
+	if s.scribe, err = newScribe(s.files.logs(), s.cfg.LogCap, s.output, s.log); err != nil {
+		return err
+	}
 
 	life, end := context.WithCancel(ctx)
 	defer end()
@@ -103,6 +106,7 @@ func (s *supervisor) alone(ctx context.Context) (err error) {
 			group.Go(func() error { return s.api().Serve(life, s.cfg.Paths.Socket(Name), nil) })
 			group.Go(func() error { return s.watchKeeper(life) })
 			group.Go(func() error { return s.hear(life) })
+			group.Go(func() error { return s.scribe.run(life) })
 			group.Go(func() error { s.tidy(life); return nil })
 		})
 	})
@@ -145,44 +149,15 @@ func (s *supervisor) takeOver(ctx context.Context) error {
 	return errors.Join(becomeKeeper(s.cfg, lock, s.notify), lock.release())
 }
 
-// tidy keeps the output files and the notes of exits small until ctx ends.
+// tidy keeps the notes of exits few until ctx ends.
 func (s *supervisor) tidy(ctx context.Context) {
-	limit := s.cfg.LogCap
-	if limit == 0 {
-		limit = defaultLogCap
-	}
-	said := map[string]bool{}
-	complain := func(err error) {
-		if err != nil && !said[err.Error()] {
-			said[err.Error()] = true
-			s.log.Warn("tidy up", "error", err)
-		}
-	}
-	tick := time.NewTicker(tidyEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		var logs []string
+	for sleep(ctx, tidyEvery) {
 		var keep []identity
-		err := s.ask(ctx, func() error {
-			keep = s.awaited()
-			for _, svc := range s.services {
-				for _, u := range svc.units {
-					logs = append(logs, s.files.log(u.Service, u.Action))
-				}
-			}
-			return nil
-		})
-		if err != nil {
+		if s.ask(ctx, func() error { keep = s.awaited(); return nil }) != nil {
 			return
 		}
-		complain(s.files.exits().tidy(noteAge, keep))
-		for _, path := range logs {
-			complain(cutLog(path, limit))
+		if err := s.files.exits().tidy(noteAge, keep); err != nil {
+			s.log.Warn("tidy up", "error", err)
 		}
 	}
 }

@@ -37,6 +37,8 @@ type supervisor struct {
 	stopped chan struct{}  // closed when run has returned: nobody reads the inbox any more
 	others  sync.WaitGroup // goroutines that look after processes
 	news    *news          // tells streams that there are events
+	output  *news          // tells streams that there is output
+	scribe  *scribe
 
 	services map[string]*service
 	fresh    bool            // somebody has just started the keeper: an unfinished shutdown is over

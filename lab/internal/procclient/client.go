@@ -142,6 +142,13 @@ func (c *Client) Logs(ctx context.Context, service, action string, lines int) ([
 	return out, err
 }
 
+// LogLines returns output of an action, from a position on.
+func (c *Client) LogLines(ctx context.Context, query LogQuery) ([]LogLine, error) {
+	var lines []LogLine
+	err := c.again(ctx, "logs.get", query, &lines)
+	return lines, err
+}
+
 // CreateSecret stores a value once; [plugin.ErrExists] when there is one.
 func (c *Client) CreateSecret(ctx context.Context, context, name, value string) error {
 	return c.once(ctx, "secrets.create", Secret{context, name, value}, nil)

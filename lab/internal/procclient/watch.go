@@ -2,16 +2,20 @@ package procclient
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
 )
 
-// maxLine is how long one line of the event stream may be, in bytes.
+// maxLine is how long one line of a stream may be, in bytes.
 const maxLine = 1 << 20
 
 // reconnect is the pause before a call whose answer was lost is made again, and
@@ -46,8 +50,60 @@ func (c *Client) Watch(ctx context.Context, after int64, each func(seq int64, at
 // watch reads one stream to its end, which is no error, and keeps after at
 // what has been handled.
 func (c *Client) watch(ctx context.Context, after *int64, each func(int64, time.Time, events.JobState) error) error {
-	url := fmt.Sprintf("http://hero/events?after=%d", *after)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	return c.stream(ctx, fmt.Sprintf("/events?after=%d", *after), func(line []byte) error {
+		var e Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return errCut
+		}
+		if e.JobState != nil {
+			if err := each(e.Seq, e.Time, *e.JobState); err != nil {
+				return err
+			}
+		}
+		*after = e.Seq
+		return nil
+	})
+}
+
+// Follow calls each for the output of an action behind the position, or the
+// last lines where it is negative, and goes on with what is to come until ctx
+// ends, which is no error, or each returns one. No line is left out or comes
+// twice, whatever becomes of the supervisor meanwhile.
+func (c *Client) Follow(ctx context.Context, query LogQuery, each func(LogLine) error) error {
+	for {
+		path := "/logs?" + url.Values{
+			"service": {query.Service}, "action": {query.Action},
+			"after": {fmt.Sprint(query.After)}, "lines": {fmt.Sprint(query.Limit)},
+		}.Encode()
+		err := c.stream(ctx, path, func(text []byte) error {
+			var line LogLine
+			if err := json.Unmarshal(text, &line); err != nil {
+				return errCut
+			}
+			query.After = line.Pos
+			return each(line)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("follow output: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(reconnect):
+		}
+	}
+}
+
+// errCut ends a stream at a line that the death of the supervisor cut short: it
+// comes again, whole.
+var errCut = errors.New("line was cut short")
+
+// stream calls each for the lines of one answer, to its end, which is no error.
+func (c *Client) stream(ctx context.Context, path string, each func([]byte) error) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://hero"+path, nil)
 	if err != nil {
 		return err
 	}
@@ -60,21 +116,17 @@ func (c *Client) watch(ctx context.Context, after *int64, each func(int64, time.
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("supervisor answered %s", resp.Status)
+		why, _ := io.ReadAll(io.LimitReader(resp.Body, 256))
+		return fmt.Errorf("supervisor answered %s %s", resp.Status, bytes.TrimSpace(why))
 	}
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, maxLine)
 	for lines.Scan() {
-		var e Event
-		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			return nil // a line cut short by the death of the supervisor comes again, whole
+		if err := each(lines.Bytes()); errors.Is(err, errCut) {
+			return nil
+		} else if err != nil {
+			return err
 		}
-		if e.JobState != nil {
-			if err := each(e.Seq, e.Time, *e.JobState); err != nil {
-				return err
-			}
-		}
-		*after = e.Seq
 	}
 	return nil
 }

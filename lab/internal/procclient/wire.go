@@ -108,6 +108,24 @@ type Tail struct {
 	Lines   int    `json:"lines,omitempty"` // at most 10000; zero: 100
 }
 
+// LogQuery is the parameter of logs.get.
+type LogQuery struct {
+	Service string `json:"service"`
+	Action  string `json:"action"`
+	After   int64  `json:"after,omitempty"` // the position behind which to begin; negative: the last lines
+	Limit   int    `json:"limit,omitempty"` // lines, at most 10000; zero: 100
+}
+
+// LogLine is one line of output.
+type LogLine struct {
+	Pos     int64     `json:"pos"`  // behind it: what to ask for next
+	Time    time.Time `json:"time"` // when it was written, to a tenth of a second
+	Service string    `json:"service"`
+	Action  string    `json:"action"`
+	Level   string    `json:"level,omitempty"` // trace, debug, info, warn or error, where the line says
+	Text    string    `json:"text"`            // without colours, control characters and secrets
+}
+
 // Secret is the parameter of secrets.create, secrets.set and secrets.rotate, and without its
 // value of secrets.get and secrets.delete.
 type Secret struct {
