@@ -98,6 +98,8 @@ type Action struct {
 	// process is killed with all it started, and restarted as after a crash.
 	Health []ready.Probe `json:"health_checks,omitempty"`
 
+	Limits Limits `json:"limits,omitzero"`
+
 	TimeoutMS        int `json:"timeout_ms,omitempty"`        // of a oneshot: killed and failed after that; default none
 	StartTimeoutMS   int `json:"start_timeout_ms,omitempty"`  // of a process: killed and failed when it was not ready by then; default none
 	ProbeIntervalMS  int `json:"probe_interval_ms,omitempty"` // between two looks at what is ready; default 1000
@@ -119,6 +121,18 @@ type Action struct {
 	// StopDelayMS is how long the process must have run before the stop signal
 	// may reach it, for programs that lose a signal while they start.
 	StopDelayMS int `json:"stop_delay_ms,omitempty"`
+}
+
+// Limits are what a process may not exceed, and who it is. They hold for all it
+// starts, from its first instruction on. What cannot be given is a failure to
+// start, never left out.
+type Limits struct {
+	User        string           `json:"user,omitempty"`          // default the supervisor's; another only where that is root
+	Group       string           `json:"group,omitempty"`         // default the user's
+	Umask       string           `json:"umask,omitempty"`         // octal, such as "0077"; default the supervisor's
+	NoNewPrivs  bool             `json:"no_new_privs,omitempty"`  // no program it starts gains rights, as by setuid
+	OOMScoreAdj int              `json:"oom_score_adj,omitempty"` // -1000 to 1000: the higher, the earlier it ends when memory runs out
+	Rlimits     map[string]int64 `json:"rlimits,omitempty"`       // by name, such as nofile, core, as; -1 is unlimited
 }
 
 // Dependency is an action of the same service and the condition that it must

@@ -74,8 +74,9 @@ func shieldChildren() (undo func(), err error) {
 }
 
 // startProcess starts a program as the leader of a session and group of its
-// own, with no signal blocked, and returns it with a pidfd.
-func startProcess(path string, argv []string, dir string, env []string, files []*os.File) (pid, pidfd int, err error) {
+// own, with no signal blocked, and returns it with a pidfd. Attr says what
+// else is special about it.
+func startProcess(path string, argv []string, dir string, env []string, files []*os.File, attr *syscall.SysProcAttr) (pid, pidfd int, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	var none, before unix.Sigset_t
@@ -83,8 +84,9 @@ func startProcess(path string, argv []string, dir string, env []string, files []
 		return 0, 0, fmt.Errorf("unblock signals: %w", err)
 	}
 	fd := -1
+	attr.Setsid, attr.PidFD = true, &fd
 	p, err := os.StartProcess(path, argv, &os.ProcAttr{
-		Dir: dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setsid: true, PidFD: &fd},
+		Dir: dir, Env: env, Files: files, Sys: attr,
 	})
 	if restore := unix.PthreadSigmask(unix.SIG_SETMASK, &before, nil); restore != nil && err == nil {
 		err = fmt.Errorf("block signals again: %w", restore)

@@ -63,6 +63,7 @@ func Keep(ctx context.Context, cfg Config) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become child subreaper: %w", err)
 	}
+	spare()
 	if k.boot, err = bootID(); err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func (k *keeper) start() bool {
 	}
 	defer null.Close()
 	argv := append(slices.Clone(k.cfg.Command), SuperviseFlag)
-	pid, pidfd, err := startProcess(executable(k.cfg), argv, "", env, []*os.File{null, os.Stdout, os.Stderr, k.notify})
+	pid, pidfd, err := startProcess(executable(k.cfg), argv, "", env, []*os.File{null, os.Stdout, os.Stderr, k.notify}, new(syscall.SysProcAttr))
 	if err != nil {
 		discard(pid)
 		k.log.Error("start supervisor", "error", err)

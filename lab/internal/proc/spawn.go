@@ -9,7 +9,9 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
@@ -66,7 +68,16 @@ func (s *supervisor) fork(u *unit, out *os.File) error {
 		return err
 	}
 	defer null.Close()
-	pid, fd, err := startProcess(spec.Command[0], spec.Command, dir, s.environ(u), []*os.File{null, out, out})
+	files := []*os.File{null, out, out}
+	var pid, fd int
+	if !reflect.ValueOf(spec.Limits).IsZero() {
+		pid, fd, err = startLimited(spec.Command[0], spec.Command, dir, s.environ(u), files, spec.Limits)
+	} else {
+		pid, fd, err = startProcess(spec.Command[0], spec.Command, dir, s.environ(u), files, new(syscall.SysProcAttr))
+	}
+	if err == nil {
+		err = shareOfMemory(pid, spec.Limits)
+	}
 	var st stat
 	if err == nil {
 		st, err = readStat(pid) // our child: there until we reap it
@@ -94,6 +105,9 @@ func discard(pid int) {
 
 // dir is where the unit's process starts.
 func (s *supervisor) dir(u *unit) string {
+	if u.record.Spec.Limits.User != "" { // who may not look into the folders of another
+		return cmp.Or(u.record.Spec.Cwd, "/")
+	}
 	return cmp.Or(u.record.Spec.Cwd, s.cfg.Paths.Var(u.Service))
 }
 

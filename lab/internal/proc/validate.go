@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,9 @@ var signals = map[string]syscall.Signal{
 	"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "QUIT": syscall.SIGQUIT, "HUP": syscall.SIGHUP,
 	"USR1": syscall.SIGUSR1, "USR2": syscall.SIGUSR2, "KILL": syscall.SIGKILL,
 }
+
+// limited are the resources that can be limited.
+var limited = []string{"as", "core", "cpu", "data", "fsize", "memlock", "nofile", "nproc", "stack"}
 
 // Validate returns every mistake in a registration, joined, each beginning
 // with its path, such as `actions[1].depends_on[0]: unknown name "confgure"`.
@@ -122,10 +126,26 @@ func (p *problems) action(path string, a plugin.Action) {
 	}
 	p.command(path, a)
 	p.environment(path+".env", a.Env)
+	p.limits(path+".limits", a.Limits)
 	p.numbers(path, a)
 	p.probes(path+".ready", a.Ready)
 	p.probes(path+".health_checks", a.Health)
 	p.kind(path, a)
+}
+
+func (p *problems) limits(path string, l plugin.Limits) {
+	if mask, err := strconv.ParseUint(l.Umask, 8, 32); l.Umask != "" && (err != nil || mask > 0o777) {
+		p.add(path+".umask", "%q is not octal, such as 0077", l.Umask)
+	}
+	if l.OOMScoreAdj < -1000 || l.OOMScoreAdj > 1000 {
+		p.add(path+".oom_score_adj", "%d is not between -1000 and 1000", l.OOMScoreAdj)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Rlimits)) {
+		p.oneOf(path+".rlimits", name, limited...)
+		if name == "" || l.Rlimits[name] < -1 {
+			p.add(path+".rlimits."+name, "%d is no limit", l.Rlimits[name])
+		}
+	}
 }
 
 func (p *problems) probes(path string, probes []ready.Probe) {
