@@ -100,6 +100,16 @@ type Action struct {
 
 	Limits Limits `json:"limits,omitzero"`
 
+	// Sockets are what the process will listen on: "tcp:PORT", "udp:PORT" or
+	// "unix:PATH". While another process has one of them this one is not
+	// started, and the reason names the other.
+	Sockets []string `json:"sockets,omitempty"`
+	// Singleton says that no other process may run the very same program file.
+	Singleton bool `json:"singleton,omitempty"`
+	// KillOther ends the process that is in the way for one of these two
+	// reasons, unless it belongs to a service.
+	KillOther bool `json:"kill_other,omitempty"`
+
 	TimeoutMS        int `json:"timeout_ms,omitempty"`        // of a oneshot: killed and failed after that; default none
 	StartTimeoutMS   int `json:"start_timeout_ms,omitempty"`  // of a process: killed and failed when it was not ready by then; default none
 	ProbeIntervalMS  int `json:"probe_interval_ms,omitempty"` // between two looks at what is ready; default 1000

@@ -86,6 +86,8 @@ type unit struct {
 	readySince time.Time // of ready
 	probed     string    // what the probes said when they did not pass
 	said       string    // the last STATUS= of the process
+	looking    bool      // it is being found out whether anybody is in the way of a start
+	clear      bool      // nobody is
 	killed     string    // why the process was killed by us, empty when it was not
 	stopProbes func()    // of the running process
 	notified   func()    // tells the probes that the process has said READY=1

@@ -134,6 +134,7 @@ func (s *supervisor) raise(ctx context.Context, u *unit) {
 			s.lookAt(u.NextTry)
 			return
 		}
+		s.move(u, plugin.WaitingDeps, "")
 	case plugin.WaitingDeps:
 	default: // new to a service that is wanted, or just started with it
 		s.await(u)
@@ -142,7 +143,34 @@ func (s *supervisor) raise(ctx context.Context, u *unit) {
 		s.move(u, plugin.WaitingDeps, blocked)
 		return
 	}
-	s.spawn(ctx, u)
+	if s.clear(ctx, u) {
+		s.spawn(ctx, u)
+	}
+}
+
+// clear reports whether nobody is in the way of the action, as it has looked.
+// It looks beside the loop, and comes back.
+func (s *supervisor) clear(ctx context.Context, u *unit) bool {
+	spec := *u.spec
+	if u.clear || len(spec.Sockets) == 0 && !spec.Singleton {
+		u.clear = false // it holds for this once
+		return true
+	}
+	if u.looking {
+		return false
+	}
+	u.looking = true
+	s.others.Go(func() {
+		err := clear(ctx, spec)
+		s.post(func(context.Context) {
+			u.looking, u.clear = false, err == nil
+			if err != nil && u.proc == nil && u.State == plugin.WaitingDeps {
+				u.record.Spec = spec // that was tried
+				s.failed(u, err.Error())
+			}
+		})
+	})
+	return false
 }
 
 // attend looks after an action that runs and shall.

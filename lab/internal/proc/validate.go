@@ -1,6 +1,7 @@
 package proc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -127,10 +128,29 @@ func (p *problems) action(path string, a plugin.Action) {
 	p.command(path, a)
 	p.environment(path+".env", a.Env)
 	p.limits(path+".limits", a.Limits)
+	p.sockets(path, a)
 	p.numbers(path, a)
 	p.probes(path+".ready", a.Ready)
 	p.probes(path+".health_checks", a.Health)
 	p.kind(path, a)
+}
+
+func (p *problems) sockets(path string, a plugin.Action) {
+	for i, socket := range a.Sockets {
+		at := fmt.Sprintf("%s.sockets[%d]", path, i)
+		network, address, _ := strings.Cut(socket, ":")
+		p.oneOf(at, cmp.Or(network, "nothing"), "tcp", "udp", "unix")
+		port, err := strconv.ParseUint(address, 10, 16)
+		switch {
+		case network == "unix" && !filepath.IsAbs(address):
+			p.add(at, "%q is not an absolute path", address)
+		case network != "unix" && (err != nil || port == 0):
+			p.add(at, "%q is not a port", address)
+		}
+	}
+	if a.KillOther && len(a.Sockets) == 0 && !a.Singleton {
+		p.add(path+".kill_other", "says what to do about others in the way, but neither sockets nor singleton says who is")
+	}
 }
 
 func (p *problems) limits(path string, l plugin.Limits) {
