@@ -149,3 +149,18 @@ func TestDescription(t *testing.T) {
 	is.Equal(greet.Result.Schema, map[string]any{"type": "string"})
 	is.Equal(described.Methods[1].Name, "system.ping")
 }
+
+func TestRemovedSocketComesBack(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	socket := start(t, nil)
+	client := rpc.NewClient(socket, rpc.Patience)
+	for _, path := range []string{socket, filepath.Dir(socket)} {
+		is.NoErr(os.RemoveAll(path))
+		is.NoErr(client.Call(t.Context(), "system.ping", nil, nil)) // waits for it
+		_, err := rpc.Listen(socket)
+		var owned *rpc.OwnedError
+		is.True(errors.As(err, &owned)) // it is owned as before
+		is.Equal(owned.PID, os.Getpid())
+	}
+}

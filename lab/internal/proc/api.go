@@ -85,7 +85,17 @@ func (s *supervisor) find(name string) (*service, error) {
 
 // change has fn change a service, and what follows from it done.
 func (s *supervisor) change(ctx context.Context, name string, fn func(*service) error) (bool, error) {
-	err := s.do(ctx, func(context.Context) error {
+	return s.changeBy(ctx, s.do, name, fn)
+}
+
+// changeAnyway is change for what has to happen even where it cannot be
+// written down.
+func (s *supervisor) changeAnyway(ctx context.Context, name string, fn func(*service) error) (bool, error) {
+	return s.changeBy(ctx, s.insist, name, fn)
+}
+
+func (s *supervisor) changeBy(ctx context.Context, do func(context.Context, func() error) error, name string, fn func(*service) error) (bool, error) {
+	err := do(ctx, func() error {
 		svc, err := s.find(name)
 		if err != nil {
 			return err
@@ -114,7 +124,7 @@ func (s *supervisor) setService(ctx context.Context, p procclient.SetService) (b
 	if err := Validate(p.Spec); err != nil {
 		return false, refuse(err)
 	}
-	err := s.do(ctx, func(context.Context) error {
+	err := s.do(ctx, func() error {
 		if err := s.checkOrder(p.Spec); err != nil {
 			return refuse(err)
 		}

@@ -60,7 +60,11 @@ func (s *supervisor) start(svc *service) error {
 }
 
 func (s *supervisor) stopService(ctx context.Context, p procclient.Stop) (bool, error) {
-	return s.change(ctx, p.Name, func(svc *service) error {
+	change := s.change
+	if p.Force {
+		change = s.changeAnyway
+	}
+	return change(ctx, p.Name, func(svc *service) error {
 		s.wantDown(svc, p.Force)
 		return nil
 	})
@@ -103,7 +107,7 @@ func (s *supervisor) ignoreService(ctx context.Context, p procclient.Name) (bool
 }
 
 func (s *supervisor) killService(ctx context.Context, p procclient.ActionName) (bool, error) {
-	return s.change(ctx, p.Service, func(svc *service) error {
+	return s.changeBy(ctx, s.ask, p.Service, func(svc *service) error { // what is wanted stays
 		found := p.Action == ""
 		for _, u := range svc.units {
 			if p.Action != "" && u.Action != p.Action {
@@ -126,15 +130,28 @@ func (s *supervisor) info(ctx context.Context) (info procclient.Info, err error)
 		info = procclient.Info{
 			PID: os.Getpid(), KeeperPID: s.keeper, Version: s.cfg.Version,
 			Socket: s.cfg.Paths.Socket(Name), StartedAt: s.began, Leaving: s.leave != nil,
+			Trouble: s.trouble(),
 		}
 		return nil
 	})
 	return info, answer(err)
 }
 
+// trouble is what keeps the supervisor from writing down what it does.
+func (s *supervisor) trouble() string {
+	if s.storeError == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s: nothing can be started, stopped or registered until it is mended; force stops", s.storeError)
+}
+
 // shutdown makes everything go down; once it is, the supervisor ends.
 func (s *supervisor) shutdown(ctx context.Context, p procclient.Shutdown) (bool, error) {
-	err := s.do(ctx, func(context.Context) error {
+	do := s.do
+	if p.Force {
+		do = s.insist
+	}
+	err := do(ctx, func() error {
 		if s.leave != nil && (s.leave.Force || !p.Force) {
 			return nil // it is under way
 		}
@@ -148,7 +165,7 @@ func (s *supervisor) shutdown(ctx context.Context, p procclient.Shutdown) (bool,
 // restart makes place for a new supervisor, under a keeper that has replaced
 // its program as well.
 func (s *supervisor) restart(ctx context.Context) (bool, error) {
-	err := s.do(ctx, func(context.Context) error {
+	err := s.ask(ctx, func() error {
 		s.end, s.ended = ErrRestart, true
 		return nil
 	})

@@ -27,14 +27,10 @@ func (s *supervisor) reconcile(ctx context.Context) {
 		}
 	}
 	if s.leave != nil && !slices.ContainsFunc(s.sorted(), (*service).alive) {
+		s.forcedOut = s.leave.Force
 		s.leave, s.leaveChanged, s.ended = nil, true, true
 	}
 	_ = s.flush(ctx) // kept in storeError, and tried again
-	written := s.written
-	s.written = nil
-	for _, fn := range written {
-		fn()
-	}
 }
 
 // settle does what concerns a service as a whole. It reports whether it
@@ -250,9 +246,10 @@ func (s *supervisor) stop(ctx context.Context, u *unit) {
 
 // sendStop sends the one stop signal. It is on disk that it was sent before it is:
 // a supervisor that dies in between may have sent none, but none sends two.
+// Only force does not wait for the disk.
 func (s *supervisor) sendStop(ctx context.Context, u *unit, now time.Time) bool {
 	u.StopSent, u.dirty = now, true
-	if s.flush(ctx) != nil {
+	if s.flush(ctx) != nil && s.forced(u.svc).IsZero() {
 		u.StopSent = time.Time{}
 		return false
 	}

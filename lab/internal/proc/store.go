@@ -60,7 +60,7 @@ func openStore(ctx context.Context, path, keys string) (*store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	name := url.URL{Scheme: "file", Path: filepath.ToSlash(path), RawQuery: url.Values{
-		"_pragma": {"busy_timeout(5000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(on)"},
+		"_pragma": {"busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "secure_delete(on)"},
 		"_txlock": {"immediate"},
 	}.Encode()}
 	db, err := sql.Open("sqlite", name.String())
@@ -165,9 +165,13 @@ func (b batch) empty() bool {
 	return len(b.services) == 0 && len(b.jobs) == 0 && len(b.events) == 0 && b.leaving == nil
 }
 
+// write makes the changes. Without any it finds out whether it could.
 func (s *store) write(ctx context.Context, b batch) error {
 	return s.transact(ctx, func(tx *sql.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
+		if b.empty() {
+			w.exec("insert or replace into settings (name, value) values ('tried', ?)", time.Now().Unix())
+		}
 		for name, r := range b.services {
 			if r == nil {
 				w.exec("delete from services where name = ?", name)

@@ -323,3 +323,59 @@ pragma user_version = 1;`)
 		h.is.True(!strings.Contains(string(b), "stored-as-it-is"))
 	}
 }
+
+// TestWhatCannotBeWrittenIsNotDone has the store take nothing for a while, as
+// on a full disk.
+func TestWhatCannotBeWrittenIsNotDone(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	ctx := t.Context()
+	h.set("s", play("a", "stay"))
+	pid := h.reaches("s", "a", plugin.Running).PID
+	unlock := h.lockStore()
+	for what, call := range map[string]func() error{
+		"stop":    func() error { return h.Stop(ctx, "s", false) },
+		"restart": func() error { return h.Restart(ctx, "s") },
+		"delete":  func() error { return h.Delete(ctx, "s", false) },
+		"set":     func() error { return h.Set(ctx, plugin.ServiceSpec{Name: "new"}) },
+		"end":     func() error { return h.Shutdown(ctx, false) },
+	} {
+		if err := call(); err == nil || !strings.Contains(err.Error(), "write store") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	h.is.True(strings.Contains(h.info().Trouble, "force stops"))
+	unlock()
+	h.until("it can write again", func() bool { return h.info().Trouble == "" })
+	list, err := h.List(ctx)
+	h.is.NoErr(err)
+	h.is.Equal(len(list), 1) // what failed does not come later
+	h.is.Equal(list[0].Wanted, plugin.WantStart)
+	h.is.Equal(h.action("s", "a").PID, pid)
+
+	unlock = h.lockStore()
+	defer unlock()
+	h.is.NoErr(h.Stop(ctx, "s", true)) // force waits for no disk
+	h.until("it is down", func() bool { return !runs(pid) })
+	h.is.NoErr(h.Shutdown(ctx, true))
+	h.until("all have ended", func() bool { return len(h.left()) == 0 })
+}
+
+// lockStore keeps everybody else from writing to the store, until the function
+// it returns is called.
+func (h *hero) lockStore() (unlock func()) {
+	h.t.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(h.paths.Var("hero_proc"), "hero_proc.db"))
+	h.is.NoErr(err)
+	conn, err := db.Conn(h.t.Context())
+	h.is.NoErr(err)
+	h.until("the store is free", func() bool {
+		_, err := conn.ExecContext(h.t.Context(), "begin immediate")
+		return err == nil
+	})
+	return func() {
+		_, _ = conn.ExecContext(context.Background(), "rollback") // again: there is nothing to roll back
+		_ = conn.Close()
+		_ = db.Close()
+	}
+}

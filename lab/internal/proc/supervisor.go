@@ -40,20 +40,20 @@ type supervisor struct {
 	output  *news          // tells streams that there is output
 	scribe  *scribe
 
-	services map[string]*service
-	fresh    bool            // somebody has just started the keeper: an unfinished shutdown is over
-	leave    *leaving        // everything is to go down; nil: no
-	stays    map[string]bool // while leaving: services whose turn has not come yet
-	end      error           // why run returns, set when it shall
-	ended    bool
+	services  map[string]*service
+	fresh     bool            // somebody has just started the keeper: an unfinished shutdown is over
+	leave     *leaving        // everything is to go down; nil: no
+	stays     map[string]bool // while leaving: services whose turn has not come yet
+	end       error           // why run returns, set when it shall
+	ended     bool
+	forcedOut bool // it ends because everything was stopped by force
 
 	next         time.Time // when to look again at the latest; zero: only when told
 	forgotten    []string  // services to delete from the store
 	dropped      []key     // jobs to delete from the store
 	pending      []event   // to be logged
 	leaveChanged bool
-	written      []func() // to be called once all this is on disk
-	storeError   error    // of the last write; nil: all is on disk
+	storeError   error // of the last write; nil: all is on disk
 }
 
 // run takes up what the last supervisor left, calls up, and handles messages
@@ -79,7 +79,7 @@ func (s *supervisor) run(ctx context.Context, up func()) error {
 		}
 		s.reconcile(ctx)
 		if s.ended {
-			return errors.Join(s.end, s.flush(ctx))
+			return errors.Join(s.end, s.lastFlush(ctx))
 		}
 		timer.Reset(s.untilNext())
 	}
@@ -127,14 +127,69 @@ func (s *supervisor) post(message func(context.Context)) {
 // errEnding answers calls that come too late.
 var errEnding = errors.New("the supervisor is ending")
 
-// do has run call fn, and then what follows from it, and returns the error of
-// fn once all that is on disk.
-func (s *supervisor) do(ctx context.Context, fn func(context.Context) error) error {
-	done := make(chan error, 1)
-	message := func(life context.Context) {
-		err := fn(life)
-		s.written = append(s.written, func() { done <- errors.Join(err, s.storeError) })
+// do has run call fn, write down what it changed, and do what follows from it.
+// What cannot be written down is taken back and is the error: a call that
+// failed has changed nothing, and nothing comes of it later.
+func (s *supervisor) do(ctx context.Context, fn func() error) error {
+	return s.send(ctx, func(life context.Context, done chan<- error) {
+		takeBack := s.remember()
+		err := fn()
+		if err == nil {
+			err = s.flush(life)
+		}
+		if err != nil {
+			takeBack()
+		}
+		done <- err
+	})
+}
+
+// insist is do for what has to happen even where it cannot be written down: it
+// is done, and forgotten if the supervisor dies before it is on disk.
+func (s *supervisor) insist(ctx context.Context, fn func() error) error {
+	return s.send(ctx, func(life context.Context, done chan<- error) {
+		err := fn()
+		_ = s.flush(life) // kept in storeError, and tried again
+		done <- err
+	})
+}
+
+// ask has run call fn, which only looks.
+func (s *supervisor) ask(ctx context.Context, fn func() error) error {
+	return s.send(ctx, func(_ context.Context, done chan<- error) { done <- fn() })
+}
+
+// remember returns what takes back whatever is changed from now on of services
+// and their actions.
+func (s *supervisor) remember() (takeBack func()) {
+	services, leave, leaveChanged := maps.Clone(s.services), s.leave, s.leaveChanged
+	forgotten, dropped, pending := len(s.forgotten), len(s.dropped), len(s.pending)
+	before := make(map[*service]service, len(services))
+	units := map[*unit]unit{}
+	for _, svc := range services {
+		saved := *svc
+		saved.units = slices.Clone(svc.units)
+		before[svc] = saved
+		for _, u := range svc.units {
+			units[u] = *u
+		}
 	}
+	return func() {
+		s.services, s.leave, s.leaveChanged = services, leave, leaveChanged
+		s.forgotten, s.dropped, s.pending = s.forgotten[:forgotten], s.dropped[:dropped], s.pending[:pending]
+		for svc, saved := range before {
+			*svc = saved
+		}
+		for u, saved := range units {
+			*u = saved
+		}
+	}
+}
+
+// send sends run a message, and returns what it says when it is done.
+func (s *supervisor) send(ctx context.Context, fn func(life context.Context, done chan<- error)) error {
+	done := make(chan error, 1)
+	message := func(life context.Context) { fn(life, done) }
 	select {
 	case s.inbox <- message:
 	case <-ctx.Done():
@@ -153,19 +208,6 @@ func (s *supervisor) do(ctx context.Context, fn func(context.Context) error) err
 			return errEnding
 		}
 	}
-}
-
-// ask is do for what only reads, which a store that fails does not stop.
-func (s *supervisor) ask(ctx context.Context, fn func() error) error {
-	var answer error
-	err := s.do(ctx, func(context.Context) error {
-		answer = fn()
-		return nil
-	})
-	if errors.Is(err, errEnding) || ctx.Err() != nil && err != nil {
-		return err
-	}
-	return answer
 }
 
 // move changes the state of a unit and logs that.
@@ -192,7 +234,7 @@ func (s *supervisor) tell(u *unit, from, to, reason string) {
 // written, and is tried again.
 func (s *supervisor) flush(ctx context.Context) error {
 	b := s.changes()
-	if b.empty() {
+	if b.empty() && s.storeError == nil {
 		return nil
 	}
 	if err := s.store.write(context.WithoutCancel(ctx), b); err != nil {
@@ -217,6 +259,15 @@ func (s *supervisor) flush(ctx context.Context) error {
 	s.forgotten, s.dropped, s.pending, s.leaveChanged = nil, nil, nil, false
 	if len(b.events) > 0 {
 		s.news.spread()
+	}
+	return nil
+}
+
+// lastFlush is that of a supervisor which ends. Where everything was stopped by
+// force, the store is no reason to start it again.
+func (s *supervisor) lastFlush(ctx context.Context) error {
+	if err := s.flush(ctx); err != nil && !s.forcedOut {
+		return err
 	}
 	return nil
 }

@@ -154,6 +154,9 @@ type Info struct {
 	StartedAt time.Time `json:"started_at"`
 	// Leaving says that the supervisor stops everything in order to end.
 	Leaving bool `json:"leaving,omitempty"`
+	// Trouble says why the supervisor cannot write down what it does, such as a
+	// full disk. Until it can, it changes nothing that it is asked to.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // Event is one line of GET /events. A line with nothing but Seq only tells the
