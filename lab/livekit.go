@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/cli"
@@ -34,11 +35,17 @@ func tokenCommand(app *cli.App) *cobra.Command {
 connect. Whoever has the token can join, until it expires.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if ttl < time.Second {
+				return cli.Usage(errors.New("--ttl is less than a second"))
+			}
+			request.TTLSeconds = int(ttl / time.Second)
+			if err := request.Validate(); err != nil {
+				return cli.Usage(err)
+			}
 			client, _, err := app.Supervisor()
 			if err != nil {
 				return err
 			}
-			request.TTLSeconds = int(ttl / time.Second)
 			token, err := livekit.Token(c.Context(), client, client, request)
 			if err != nil {
 				return err

@@ -78,6 +78,18 @@ var (
 	sha512Form  = regexp.MustCompile(`^[0-9a-f]{128}$`)
 )
 
+// CheckVersion refuses what is not an exact version, with an [*Error] of class
+// [BadVersion].
+func CheckVersion(version string) error {
+	if !versionForm.MatchString(version) {
+		return fail(BadVersion, nil, "%q is not an exact version", version).hint("name one exact version, such as 1.2.3")
+	}
+	if strings.EqualFold(version, "latest") {
+		return fail(BadVersion, nil, "%q changes its meaning from day to day", version).hint("name one exact version, such as 1.2.3")
+	}
+	return nil
+}
+
 // resolve checks the spec and fills in defaults and placeholders.
 func resolve(spec Spec) (wanted, error) {
 	w := wanted{name: spec.Name, version: spec.Version, os: spec.OS, arch: spec.Arch}
@@ -90,12 +102,11 @@ func resolve(spec Spec) (wanted, error) {
 	switch {
 	case !nameForm.MatchString(w.name):
 		return w, fail(BadVersion, nil, "name %q of the binary: wanted are letters, digits, dots, dashes, underscores, beginning with a letter or digit", w.name)
-	case !versionForm.MatchString(w.version):
-		return w, fail(BadVersion, nil, "version %q of %s is not an exact version", w.version, w.name).hint("name one exact version, such as 1.2.3")
-	case strings.EqualFold(w.version, "latest"):
-		return w, fail(BadVersion, nil, "version %q of %s changes its meaning from day to day", w.version, w.name).hint("name one exact version, such as 1.2.3")
 	case !platform.MatchString(w.os) || !platform.MatchString(w.arch):
 		return w, fail(WrongArch, nil, "%q on %q is no platform that Go knows", w.arch, w.os)
+	}
+	if err := CheckVersion(w.version); err != nil {
+		return w, err
 	}
 	fill, err := filler(w, spec.Words)
 	if err != nil {

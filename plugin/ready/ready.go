@@ -16,6 +16,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -27,7 +28,8 @@ type Probe struct {
 	TCP    string   `json:"tcp,omitempty" mapstructure:"tcp"`       // host:port that accepts
 	UDP    string   `json:"udp,omitempty" mapstructure:"udp"`       // host:port that the process itself has bound
 	Unix   string   `json:"unix,omitempty" mapstructure:"unix"`     // socket path that accepts
-	Hero   string   `json:"hero,omitempty" mapstructure:"hero"`     // socket path that answers GET /health with 2xx
+	Hero   string   `json:"hero,omitempty" mapstructure:"hero"`     // socket path of a Hero service that answers GET /health with 2xx
+	Alive  string   `json:"alive,omitempty" mapstructure:"alive"`   // socket path of a Hero service that answers at all: it does not hang
 	Exec   []string `json:"exec,omitempty" mapstructure:"exec"`     // program (absolute) and arguments that end with code 0
 	Notify bool     `json:"notify,omitempty" mapstructure:"notify"` // the process says READY=1 as sd_notify does
 	Log    string   `json:"log,omitempty" mapstructure:"log"`       // regular expression that a line of its output matches
@@ -57,14 +59,14 @@ func (p Probe) String() string {
 func (p Probe) Validate() error {
 	set := 0
 	for _, given := range []bool{
-		p.HTTP != "", p.TCP != "", p.UDP != "", p.Unix != "", p.Hero != "", len(p.Exec) > 0, p.Notify, p.Log != "",
+		p.HTTP != "", p.TCP != "", p.UDP != "", p.Unix != "", p.Hero != "", p.Alive != "", len(p.Exec) > 0, p.Notify, p.Log != "",
 	} {
 		if given {
 			set++
 		}
 	}
 	if set != 1 {
-		return fmt.Errorf("a probe has exactly one of http, tcp, udp, unix, hero, exec, notify, log; this one has %d", set)
+		return fmt.Errorf("a probe has exactly one of http, tcp, udp, unix, hero, alive, exec, notify, log; this one has %d", set)
 	}
 	if len(p.Exec) > 0 && !filepath.IsAbs(p.Exec[0]) {
 		return fmt.Errorf("exec: %q is not an absolute path", p.Exec[0])
@@ -85,6 +87,8 @@ func (p Probe) parts() (kind, target string) {
 		return "udp", p.UDP
 	case p.Unix != "":
 		return "unix", p.Unix
+	case p.Alive != "":
+		return "alive", p.Alive
 	case len(p.Exec) > 0:
 		return "exec", p.Exec[0] // its arguments are its own affair
 	case p.Notify:
@@ -110,7 +114,9 @@ func (p Probe) Check(ctx context.Context, of Process) error {
 	case "unix":
 		err = connect(ctx, "unix", target)
 	case "hero":
-		err = health(ctx, target)
+		err = health(ctx, target, http.StatusOK)
+	case "alive":
+		err = health(ctx, target, http.StatusOK, http.StatusServiceUnavailable)
 	case "exec":
 		err = run(ctx, p.Exec, of)
 	case "notify":
@@ -192,18 +198,21 @@ func connect(ctx context.Context, network, address string) error {
 	return conn.Close()
 }
 
-// health asks a Hero service for /health over its socket.
-func health(ctx context.Context, socket string) error {
+// health asks a Hero service for /health over its socket, which is to answer
+// with one of those.
+func health(ctx context.Context, socket string, answers ...int) error {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", socket)
 		},
 	}
-	return get(ctx, transport, "http://hero/health")
+	return get(ctx, transport, "http://hero/health", answers...)
 }
 
-func get(ctx context.Context, transport http.RoundTripper, url string) error {
+// get asks for the URL, which is to answer with one of those; any 2xx when none
+// is given.
+func get(ctx context.Context, transport http.RoundTripper, url string, answers ...int) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
@@ -214,14 +223,22 @@ func get(ctx context.Context, transport http.RoundTripper, url string) error {
 	}
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 256))
-	if resp.StatusCode/100 != 2 {
+	if !slices.Contains(answers, resp.StatusCode) && (len(answers) > 0 || resp.StatusCode/100 != 2) {
 		return fmt.Errorf("answered %s %s", resp.Status, strings.TrimSpace(string(body)))
 	}
 	return nil
 }
 
-// Wait repeats check every interval until it succeeds or ctx ends; then the
-// error names both why ctx ended and what check last said.
+// Stop is what a check returns to make [Wait] end with err: waiting longer would
+// not help.
+func Stop(err error) error { return &stopped{err} }
+
+type stopped struct{ error }
+
+func (s *stopped) Unwrap() error { return s.error }
+
+// Wait repeats check every interval until it succeeds, stops, or ctx ends; then
+// the error names both why ctx ended and what check last said.
 func Wait(ctx context.Context, interval time.Duration, check func(context.Context) error) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
@@ -229,6 +246,9 @@ func Wait(ctx context.Context, interval time.Duration, check func(context.Contex
 		err := check(ctx)
 		if err == nil {
 			return nil
+		}
+		if stop := new(stopped); errors.As(err, &stop) {
+			return stop.error
 		}
 		select {
 		case <-ctx.Done():

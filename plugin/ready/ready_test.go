@@ -52,18 +52,23 @@ func TestProbes(t *testing.T) {
 		pid   int
 		ok    bool
 	}{
-		"http":                     {probe: ready.Probe{HTTP: up}, ok: true},
-		"http that answers 503":    {probe: ready.Probe{HTTP: sick}},
-		"http that nobody answers": {probe: ready.Probe{HTTP: "http://127.0.0.1:1/"}},
-		"tcp":                      {probe: ready.Probe{TCP: strings.TrimPrefix(up, "http://")}, ok: true},
-		"tcp that nobody accepts":  {probe: ready.Probe{TCP: "127.0.0.1:1"}},
-		"unix":                     {probe: ready.Probe{Unix: upSocket}, ok: true},
-		"unix that is only a file": {probe: ready.Probe{Unix: stale}},
-		"hero":                     {probe: ready.Probe{Hero: upSocket}, ok: true},
-		"hero that is not healthy": {probe: ready.Probe{Hero: sickSocket}},
-		"udp":                      {probe: ready.Probe{UDP: udp.LocalAddr().String()}, pid: os.Getpid(), ok: true},
-		"udp of another process":   {probe: ready.Probe{UDP: udp.LocalAddr().String()}, pid: os.Getppid()},
-		"udp that nobody bound":    {probe: ready.Probe{UDP: "127.0.0.1:1"}, pid: os.Getpid()},
+		"http":                              {probe: ready.Probe{HTTP: up}, ok: true},
+		"http that answers 503":             {probe: ready.Probe{HTTP: sick}},
+		"http that nobody answers":          {probe: ready.Probe{HTTP: "http://127.0.0.1:1/"}},
+		"tcp":                               {probe: ready.Probe{TCP: strings.TrimPrefix(up, "http://")}, ok: true},
+		"tcp that nobody accepts":           {probe: ready.Probe{TCP: "127.0.0.1:1"}},
+		"unix":                              {probe: ready.Probe{Unix: upSocket}, ok: true},
+		"unix that is only a file":          {probe: ready.Probe{Unix: stale}},
+		"hero":                              {probe: ready.Probe{Hero: upSocket}, ok: true},
+		"hero that is not healthy":          {probe: ready.Probe{Hero: sickSocket}},
+		"sick, and alive":                   {probe: ready.Probe{Alive: sickSocket}, ok: true},
+		"alive where nobody is":             {probe: ready.Probe{Alive: stale}},
+		"exec":                              {probe: ready.Probe{Exec: []string{"/bin/sh", "-c", "exit 0"}}, ok: true},
+		"exec that fails":                   {probe: ready.Probe{Exec: []string{"/bin/sh", "-c", "exit 1"}}},
+		"notify, which is not ours to tell": {probe: ready.Probe{Notify: true}},
+		"udp":                               {probe: ready.Probe{UDP: udp.LocalAddr().String()}, pid: os.Getpid(), ok: true},
+		"udp of another process":            {probe: ready.Probe{UDP: udp.LocalAddr().String()}, pid: os.Getppid()},
+		"udp that nobody bound":             {probe: ready.Probe{UDP: "127.0.0.1:1"}, pid: os.Getpid()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -111,4 +116,24 @@ func TestWaitSaysWhatWasMissing(t *testing.T) {
 		is.True(looks >= 60)
 		is.NoErr(ready.Wait(ctx, time.Second, func(context.Context) error { return nil }))
 	})
+}
+
+func TestWaitEndsWhereWaitingDoesNotHelp(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	gone := errors.New("it will never come")
+	err := ready.Wait(t.Context(), time.Hour, func(context.Context) error { return ready.Stop(gone) })
+	is.Equal(err, gone)
+}
+
+// TestExecThatHangs leaves a child behind that keeps the output open.
+func TestExecThatHangs(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	probe := ready.Probe{Exec: []string{"/bin/sh", "-c", "sleep 1000 & sleep 1000"}}
+	begun := time.Now()
+	is.True(errors.Is(probe.Check(ctx, ready.Process{}), context.DeadlineExceeded))
+	is.True(time.Since(begun) < 30*time.Second)
 }

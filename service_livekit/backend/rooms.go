@@ -44,7 +44,7 @@ func openRooms(ctx context.Context, path string) (*rooms, error) {
 		last_token_at INTEGER NOT NULL
 	) STRICT`)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open rooms in %s: %w", path, err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open rooms in %s: %w (moved away, it is made anew: only the list of rooms is lost)", path, err), db.Close())
 	}
 	return &rooms{db}, nil
 }

@@ -112,7 +112,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, errors.New(`the body is not {"room": "...", "identity": "...", "ttl_seconds": n}`))
 		return
 	}
-	if err := req.validate(); err != nil {
+	if err := req.Validate(); err != nil {
 		fail(w, http.StatusBadRequest, err)
 		return
 	}

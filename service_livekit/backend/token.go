@@ -37,7 +37,8 @@ type Token struct {
 	ExpiresAt time.Time `json:"expires_at"`
 }
 
-func (r TokenRequest) validate() error {
+// Validate refuses what no token can be made of.
+func (r TokenRequest) Validate() error {
 	ttl := time.Duration(r.TTLSeconds) * time.Second
 	if r.TTLSeconds < 0 || r.TTLSeconds > int(maxTTL/time.Second) || ttl < 0 {
 		return fmt.Errorf("ttl_seconds: expected 1 to %d", int(maxTTL/time.Second))

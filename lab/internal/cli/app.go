@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 
 	"forge.ourworld.tf/lhumina_code/lab/events/jetstream"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
@@ -53,21 +54,53 @@ type App struct {
 
 	root     string
 	logLevel string
+	out      *output
 }
 
 // Run runs the command line and returns the exit code.
 func Run(ctx context.Context, config Config, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	app := &App{Config: config, Stdin: stdin, Stdout: stdout, Stderr: stderr}
+	out := &output{Writer: stdout}
+	app := &App{Config: config, Stdin: stdin, Stdout: out, Stderr: stderr, out: out}
 	root := app.command()
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetOut(out)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.failure()
+	}
 	if err == nil {
 		return 0
 	}
 	return app.fail(err)
+}
+
+// output is standard output, and remembers that it could not be written: what
+// was printed is what many commands are for.
+type output struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err == nil {
+		o.err = err
+	}
+	return n, err
+}
+
+func (o *output) failure() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.err != nil {
+		return fmt.Errorf("write output: %w", o.err)
+	}
+	return nil
 }
 
 // fail tells of the error once, in the form that was asked for.
@@ -82,6 +115,8 @@ func (a *App) fail(err error) int {
 	}
 	var structured interface{ JSON() any }
 	switch {
+	case a.out.failure() != nil:
+		fmt.Fprintln(a.Stderr, "lab:", message(err)) // there is nowhere else to say it
 	case a.JSON && errors.As(err, &structured):
 		a.PrintJSON(map[string]any{"error": structured.JSON()})
 	case a.JSON:
@@ -136,6 +171,9 @@ func (e *exitError) Error() string {
 
 func (e *exitError) Unwrap() error { return e.err }
 
+// Usage makes err one about how the command was called: exit code 2.
+func Usage(err error) error { return &exitError{exitUsage, err} }
+
 func usagef(format string, args ...any) error {
 	return &exitError{exitUsage, fmt.Errorf(format, args...)}
 }
@@ -175,6 +213,12 @@ service, by events, so that restarting anything else never touches it.
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if err := c.ValidateRequiredFlags(); err != nil {
 			return usagef("%w (see %s --help)", err, c.CommandPath())
+		}
+		if err := c.ValidateFlagGroups(); err != nil {
+			return usagef("%w (see %s --help)", err, c.CommandPath())
+		}
+		if c.Flags().Changed("root") && a.root == "" {
+			return usagef("--root is empty: leave it out for the default")
 		}
 		if err := new(slog.Level).UnmarshalText([]byte(a.logLevel)); err != nil {
 			return usagef("--log-level %q is none of debug, info, warn, error", a.logLevel)
@@ -227,7 +271,13 @@ func suggestions(c *cobra.Command, word string) string {
 }
 
 // Paths is the layout of the installation that this run is about.
-func (a *App) Paths() (plugin.Paths, error) { return plugin.NewPaths(a.root) }
+func (a *App) Paths() (plugin.Paths, error) {
+	paths, err := plugin.NewPaths(a.root)
+	if err == nil {
+		err = rpc.CheckPath(paths.Socket(proc.Name))
+	}
+	return paths, err
+}
 
 // Logger logs to w at the level asked for.
 func (a *App) Logger(w io.Writer) *slog.Logger {

@@ -19,6 +19,7 @@ import (
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
 	"github.com/google/renameio/v2"
 )
 
@@ -62,6 +63,23 @@ func installSelf(paths plugin.Paths) (build string, err error) {
 	return build, nil
 }
 
+// checkRoot refuses an installation that cannot work, or not safely, before
+// anything of it is made.
+func checkRoot(paths plugin.Paths, boxes []plugin.ServiceSpec) error {
+	for _, box := range boxes {
+		if err := rpc.CheckPath(paths.Socket(box.Name)); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{paths.Root, paths.Bin(), filepath.Dir(paths.Store())} {
+		info, err := os.Stat(dir)
+		if err == nil && info.Mode().Perm()&0o002 != 0 {
+			return hinted(fmt.Errorf("anybody may change what is in %s", dir), "chmod o-w %s", dir)
+		}
+	}
+	return nil
+}
+
 // digest is the beginning of the SHA-256 of a file, in hexadecimal.
 func digest(path string) (string, error) {
 	f, err := os.Open(path)
@@ -77,7 +95,8 @@ func digest(path string) (string, error) {
 }
 
 // Box describes a process of lab itself as a service: its one action runs lab
-// with the arguments, and it is ready when it says so on its socket.
+// with the arguments. It is ready when it says so on its socket, and restarted
+// when it hangs.
 func (a *App) Box(paths plugin.Paths, name, description string, env map[string]string, args ...string) plugin.ServiceSpec {
 	return plugin.ServiceSpec{
 		Name: name, Description: description,
@@ -86,6 +105,9 @@ func (a *App) Box(paths plugin.Paths, name, description string, env map[string]s
 			Command: append([]string{executable(paths), "--log-level", a.logLevel}, args...),
 			Env:     env,
 			Ready:   []ready.Probe{{Hero: paths.Socket(name)}},
+			Health:  []ready.Probe{{Alive: paths.Socket(name)}},
+
+			ProbeTimeoutMS: 5000,
 		}},
 	}
 }
@@ -150,6 +172,9 @@ func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceS
 	since := status.Action(box.Name).StartedAt
 	return true, ready.Wait(ctx, 25*time.Millisecond, func(ctx context.Context) error {
 		_, now, err := client.Get(ctx, box.Name)
+		if rpc.IsDown(err) {
+			return ready.Stop(errors.New("hero_proc was stopped meanwhile"))
+		}
 		if err != nil {
 			return err
 		}

@@ -53,12 +53,14 @@ func (a *App) down(ctx context.Context, force bool) error {
 			return err
 		}
 		if !left {
-			a.Say("nothing runs here: there was nothing to stop")
-			return nil
+			return a.did(nil, "nothing runs here: there was nothing to stop")
 		}
 		// What runs without a supervisor has to be adopted to be stopped in order.
-		if client, _, err = a.ensureSupervisor(ctx, paths, ""); err != nil {
-			return err
+		if client, _, err = a.ensureSupervisor(ctx, paths, ""); err != nil && force {
+			return a.did(proc.EndLeftBehind(ctx, paths), "what hero_proc had left behind was ended; it cannot start: %s", message(err))
+		}
+		if err != nil {
+			return hinted(err, "lab down --force ends what runs without it")
 		}
 		if info, err = client.Info(ctx); err != nil {
 			return err
@@ -73,11 +75,7 @@ func (a *App) down(ctx context.Context, force bool) error {
 	if err := client.Shutdown(ctx, force, view.Unit()); err != nil {
 		return err
 	}
-	err = a.awaitDown(ctx, paths, info, view)
-	if err == nil {
-		a.Say("everything is stopped")
-	}
-	return err
+	return a.did(a.awaitDown(ctx, paths, info, view), "everything is stopped")
 }
 
 // awaitDown returns when supervisor and keeper are gone, and meanwhile tells

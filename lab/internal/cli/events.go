@@ -54,12 +54,17 @@ func (a *App) tail(ctx context.Context, sub events.Subscription) error {
 		return err
 	}
 	defer bus.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	err = bus.Subscribe(ctx, sub, func(_ context.Context, e events.Event) error {
 		if a.JSON {
 			a.PrintJSON(e)
-			return nil
+		} else {
+			a.Say("%s  %-32s %-28s %s", e.Time().Local().Format(time.TimeOnly), shortType(e.Type()), events.Entity(e), e.Data())
 		}
-		a.Say("%s  %-32s %-28s %s", e.Time().Local().Format(time.TimeOnly), shortType(e.Type()), events.Entity(e), e.Data())
+		if a.out.failure() != nil {
+			cancel() // nobody gets what comes
+		}
 		return nil
 	})
 	if ctx.Err() != nil {
@@ -77,6 +82,9 @@ func (a *App) publishCommand() *cobra.Command {
 		Example: `  lab events publish service.start_requested.v1 --data '{"service":"livekit"}'`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
+			if expires < 0 {
+				return usagef("--expires is negative")
+			}
 			e, err := newEvent(fullType(args[0]), subject, data)
 			if err != nil {
 				return err

@@ -17,7 +17,6 @@ import (
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/job"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
-	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 )
 
@@ -68,9 +67,9 @@ depends on it is not run, and the command ends with 1.
 }
 
 func readJobs(file string) ([]jobSpec, error) {
-	table := map[string]any{}
-	if _, err := toml.DecodeFile(file, &table); err != nil {
-		return nil, fmt.Errorf("read %s: %w", file, tomlError(err))
+	table, err := readTOML(file)
+	if err != nil {
+		return nil, err
 	}
 	var parsed jobFile
 	if err := plugin.Decode(table, &parsed); err != nil {

@@ -96,7 +96,7 @@ func (a *App) logs(ctx context.Context, client *procclient.Client, name string, 
 		return fmt.Errorf("service %s has no action %q", name, opts.action)
 	}
 	ends, err := a.lastLogs(ctx, client, name, actions, opts)
-	if err != nil || !opts.follow {
+	if err != nil || !opts.follow || a.out.failure() != nil {
 		return err
 	}
 	return a.followLogs(ctx, client, name, ends, opts)
@@ -145,7 +145,7 @@ func (a *App) followLogs(ctx context.Context, client *procclient.Client, name st
 				if opts.shows(line) {
 					a.printLine(line)
 				}
-				return nil
+				return a.out.failure()
 			})
 		})
 	}

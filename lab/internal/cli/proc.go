@@ -190,10 +190,10 @@ position; --after goes on behind one, and 0 begins with the oldest of the last
 			return client.Watch(c.Context(), after, func(seq int64, at time.Time, change events.JobState) error {
 				if a.JSON {
 					a.PrintJSON(procclient.Event{Seq: seq, Time: at, JobState: &change})
-					return nil
+					return a.out.failure()
 				}
 				a.Say("%6d  %s  %s/%s  %s -> %s  %s", seq, at.Local().Format("15:04:05.000"), change.Service, change.Action, change.From, change.To, change.Reason)
-				return nil
+				return a.out.failure()
 			})
 		},
 	}

@@ -97,7 +97,7 @@ func (a *App) runHost(ctx context.Context) error {
 		Watcher: client,
 	}
 	for _, factory := range a.Plugins {
-		p, err := factory.New(h.Host, settingsOf(paths, factory.Name))
+		p, err := factory.New(h.Host, a.settingsOf(paths, factory.Name))
 		if err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"forge.ourworld.tf/lhumina_code/lab/events"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/rpc"
 )
 
 // stater is a plugin that can say, from the supervisor and a probe, how its
@@ -38,7 +40,7 @@ func (a *App) view(bus events.Bus, client *procclient.Client, name string) (stat
 		if factory.Name != name {
 			continue
 		}
-		p, err := factory.New(host, settingsOf(paths, name))
+		p, err := factory.New(host, a.settingsOf(paths, name))
 		if err != nil {
 			return nil, err
 		}
@@ -181,10 +183,13 @@ func (f *follower) await(ctx context.Context) (events.ServiceState, error) {
 				return state, hinted(fmt.Errorf("%s failed: %s", f.view.Name(), state.Reason), "lab status shows the rest; mend it, then: lab service %s --start", f.view.Name())
 			}
 			if state.State == f.wanted() {
-				return state, nil
+				return state, f.undone(ctx, state)
 			}
 		case <-time.After(2 * time.Second):
 			now, err := f.view.State(ctx)
+			if rpc.IsDown(err) {
+				return state, errors.New("hero_proc was stopped meanwhile")
+			}
 			if err != nil {
 				continue // it is the deadline that decides
 			}
@@ -196,6 +201,18 @@ func (f *follower) await(ctx context.Context) (events.ServiceState, error) {
 			}
 		}
 	}
+}
+
+// undone is the error where a restart was asked for and the service goes on as
+// it was, since it cannot be brought up as its settings want it now.
+func (f *follower) undone(ctx context.Context, state events.ServiceState) error {
+	if f.typ != events.RestartRequested || state.Reason == "" {
+		return nil
+	}
+	if done, err := f.view.Done(ctx, f.id); err != nil || done {
+		return err
+	}
+	return hinted(fmt.Errorf("%s was not restarted: it %s", f.view.Name(), state.Reason), "mend that, and restart it again")
 }
 
 func (f *follower) wanted() string {

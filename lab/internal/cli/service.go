@@ -187,13 +187,7 @@ func settled(verb string, spec plugin.ServiceSpec, before, now plugin.ServiceSta
 			return nil
 		}
 	}
-	why := ""
-	for _, a := range now.Actions {
-		if a.Why != "" {
-			why = ": " + a.Why
-		}
-	}
-	return fmt.Errorf("%s is %s%s", now.Name, now.State, why)
+	return fmt.Errorf("%s is %s%s", now.Name, now.State, why(now))
 }
 
 // serviceNames are the names that may be asked for.

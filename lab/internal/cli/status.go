@@ -63,6 +63,9 @@ func (a *App) report(ctx context.Context) (report, error) {
 		return r, err
 	}
 	r.Supervisor = &info
+	if info.Trouble != "" {
+		r.Problems = append(r.Problems, "hero_proc cannot write: "+info.Trouble)
+	}
 	if r.Services, err = client.List(ctx); err != nil {
 		return r, err
 	}
@@ -70,7 +73,7 @@ func (a *App) report(ctx context.Context) (report, error) {
 	for _, s := range r.Services {
 		if s.Wanted == plugin.WantStart && !s.Ready {
 			r.Ready = false
-			r.Problems = append(r.Problems, s.Name+" is "+s.State)
+			r.Problems = append(r.Problems, s.Name+" is "+s.State+why(s))
 		}
 	}
 	media, err := a.mediaState(ctx, client)
@@ -83,6 +86,16 @@ func (a *App) report(ctx context.Context) (report, error) {
 		r.Problems = append(r.Problems, fmt.Sprintf("%s is %s", a.Media, stateLine(media)))
 	}
 	return r, nil
+}
+
+// why is the reason of the first action that is not ready.
+func why(s plugin.ServiceStatus) string {
+	for _, a := range s.Actions {
+		if !a.Ready && a.Why != "" {
+			return ": " + a.Name + ": " + a.Why
+		}
+	}
+	return ""
 }
 
 // mediaState looks at the media even where the bus is down: then only what was

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/proc"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
@@ -42,7 +43,9 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 	case !rpc.IsDown(err):
 		return nil, false, fmt.Errorf("ask hero_proc: %w", err)
 	}
-	client = procclient.New(paths)
+	if proc.Kept(paths) { // somebody else is starting it
+		return client, false, a.awaitSupervisor(ctx, paths)
+	}
 	exited, err := a.spawnSupervisor(paths)
 	if err != nil {
 		return nil, false, err
@@ -53,8 +56,11 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 			return nil
 		}
 		select {
-		case <-exited: // another was quicker, or it says why not in its log
-			return fmt.Errorf("%w; its log ends: %s", err, lastLines(logFile(paths), 3))
+		case <-exited:
+			if !proc.Kept(paths) { // else another was quicker
+				return ready.Stop(fmt.Errorf("it says: %s", lastLines(logFile(paths), 3)))
+			}
+			return err
 		default:
 			return err
 		}
@@ -62,7 +68,21 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 	if err != nil {
 		return nil, false, hinted(fmt.Errorf("start hero_proc: %w", err), "its log is %s", logFile(paths))
 	}
-	return client, true, nil
+	return procclient.New(paths), true, nil
+}
+
+// awaitSupervisor waits for the supervisor of a keeper that lives.
+func (a *App) awaitSupervisor(ctx context.Context, paths plugin.Paths) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("its keeper lives, but no supervisor answers"))
+	defer cancel()
+	err := ready.Wait(ctx, 25*time.Millisecond, func(ctx context.Context) error {
+		_, err := procclient.Impatient(paths).Info(ctx)
+		return err
+	})
+	if err != nil {
+		return hinted(fmt.Errorf("wait for hero_proc: %w", context.Cause(ctx)), "its log is %s", logFile(paths))
+	}
+	return nil
 }
 
 // supervisorVersion is how a supervisor of this build calls itself.

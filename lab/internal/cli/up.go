@@ -7,6 +7,7 @@ import (
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
 	"github.com/spf13/cobra"
 )
 
@@ -27,6 +28,14 @@ its Go module where the release cannot be reached (some minutes).
 NATS_URL, with credentials, makes lab use that cluster in place of its own bus.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if timeout <= 0 {
+				return usagef("--timeout is not positive")
+			}
+			if version != "" {
+				if err := binary.CheckVersion(version); err != nil {
+					return usagef("--livekit-version: %w", err)
+				}
+			}
 			ctx, cancel := context.WithTimeoutCause(c.Context(), timeout, errTimeout)
 			defer cancel()
 			return a.outcome(ctx, a.up(ctx, version, embedded))
@@ -57,6 +66,9 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 	begun := time.Now()
 	paths, err := a.Paths()
 	if err != nil {
+		return err
+	}
+	if err := checkRoot(paths, a.boxes(paths, "", busChoice{embedded: true})); err != nil {
 		return err
 	}
 	build, err := installSelf(paths)

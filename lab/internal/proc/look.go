@@ -3,12 +3,14 @@
 package proc
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strconv"
 	"strings"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,17 +28,40 @@ func Kept(paths plugin.Paths) bool {
 // LeftBehind reports whether a process of the installation's services is
 // alive, as after its keeper and supervisor were killed.
 func LeftBehind(paths plugin.Paths) (bool, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return false, err
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err == nil && carries(pid, "PATH_ROOT="+paths.Root) && jobOf(pid) != "" {
-			return true, nil
+	left, err := leftBehind(paths)
+	return len(left) > 0, err
+}
+
+// EndLeftBehind ends every process of the installation's services, in no order
+// and without letting any drain. It is for where no supervisor can be had.
+func EndLeftBehind(ctx context.Context, paths plugin.Paths) error {
+	for { // what they start meanwhile is found the next time
+		left, err := leftBehind(paths)
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		group, each := errgroup.WithContext(ctx)
+		for _, o := range left {
+			group.Go(func() error { return o.end(each) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
 		}
 	}
-	return false, nil
+}
+
+func leftBehind(paths plugin.Paths) ([]*other, error) {
+	all, err := stats()
+	if err != nil {
+		return nil, err
+	}
+	var left []*other
+	for pid, st := range all {
+		if st.state != 'Z' && carries(pid, "PATH_ROOT="+paths.Root) && jobOf(pid) != "" {
+			left = append(left, &other{pid: pid, ticks: st.ticks})
+		}
+	}
+	return left, nil
 }
 
 // jobOf returns the ID of the job that the process belongs to, by its

@@ -9,7 +9,8 @@
 // for it, for [rpc.Patience]; a call whose answer was lost on the way is made
 // again where repeating it does no harm. So a restart in between is not
 // noticed. An error that the supervisor answers with is returned as one of
-// [plugin.ErrNotFound], [plugin.ErrExists], [ErrShuttingDown] where it is one;
+// [plugin.ErrNotFound], [plugin.ErrExists], [ErrShuttingDown] where it is one; a
+// supervisor that has not answered after ten seconds is [ErrHangs];
 // [rpc.IsDown] tells that there is no supervisor.
 package procclient
 
@@ -33,6 +34,12 @@ const Supervisor = "hero_proc"
 // ErrShuttingDown is the answer to a request to start something while the
 // supervisor stops everything in order to end.
 var ErrShuttingDown = errors.New("the supervisor is shutting down")
+
+// ErrHangs says that there is a supervisor, which does not answer.
+var ErrHangs = errors.New("the supervisor does not answer")
+
+// answerTime is how long a call may take, waiting for the supervisor included.
+const answerTime = 10 * time.Second
 
 // Client calls the supervisor of one installation.
 type Client struct {
@@ -227,10 +234,10 @@ func (c *Client) again(ctx context.Context, method string, params, result any) e
 // supervisor that is about to end has sent it away.
 func (c *Client) once(ctx context.Context, method string, params, result any) error {
 	deadline := time.Now().Add(rpc.Patience)
-	err := c.rpc.Call(ctx, method, params, result)
+	err := c.call(ctx, method, params, result)
 	var answer *jrpc2.Error
 	for errors.As(err, &answer) && answer.Code == CodeEnding && wait(ctx, deadline) {
-		err = c.rpc.Call(ctx, method, params, result)
+		err = c.call(ctx, method, params, result)
 	}
 	if !errors.As(err, &answer) {
 		return err
@@ -243,6 +250,18 @@ func (c *Client) once(ctx context.Context, method string, params, result any) er
 		}
 	}
 	return fmt.Errorf("%s: %w", method, answer)
+}
+
+// call makes one call. Every answer is a matter of moments, so a supervisor that
+// takes longer than that hangs.
+func (c *Client) call(ctx context.Context, method string, params, result any) error {
+	limited, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	err := c.rpc.Call(limited, method, params, result)
+	if limited.Err() != nil && ctx.Err() == nil {
+		return ErrHangs
+	}
+	return err
 }
 
 // wait lets a moment pass, unless it is too late to go on.
