@@ -71,13 +71,10 @@ func (p Paths) Env() map[string]string {
 	return env
 }
 
-// Node names this installation on the bus: $LAB_NODE, or the host's name and
-// six digits derived from the root, so that two installations on one host
-// share a cluster without mixing.
+// Node names this installation on the bus: the host's name and six digits
+// derived from the root, so that two installations on one host share a cluster
+// without mixing.
 func (p Paths) Node() string {
-	if node := os.Getenv("LAB_NODE"); node != "" {
-		return node
-	}
 	host, err := os.Hostname()
 	if err != nil || host == "" {
 		host = "localhost"

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
+	"syscall"
 
 	"forge.ourworld.tf/lhumina_code/lab/plugin/ready"
 )
@@ -16,31 +17,42 @@ import (
 // of the service itself holds, by PID in own, is its own.
 func ChoosePorts(ctx context.Context, ports []Port, kept map[string]int, own []int) (map[string]int, error) {
 	chosen := make(map[string]int, len(ports))
+	taken := map[socket]bool{}
+	ports = slices.Clone(ports)
+	slices.SortStableFunc(ports, func(a, b Port) int { // what cannot move comes first
+		switch {
+		case a.Pinned == b.Pinned:
+			return 0
+		case a.Pinned:
+			return -1
+		}
+		return 1
+	})
 	for _, p := range ports {
 		port := p.Preferred
 		if k, ok := kept[p.Name]; ok && !p.Pinned {
 			port = k
 		}
-		port, err := available(ctx, p, port, chosen, own)
+		port, err := available(ctx, p, port, taken, own)
 		if err != nil {
 			return nil, err
 		}
-		chosen[p.Name] = port
+		chosen[p.Name], taken[socket{p.Network, port}] = port, true
 	}
 	return chosen, nil
 }
 
 // available returns port if nobody else holds it, or for a port that is not
 // pinned another that is free.
-func available(ctx context.Context, p Port, port int, taken map[string]int, own []int) (int, error) {
+func available(ctx context.Context, p Port, port int, taken map[socket]bool, own []int) (int, error) {
 	if port != 0 {
 		holder, held, err := ready.PortHolder(ctx, p.Network, port)
 		if err != nil {
 			return 0, err
 		}
-		held = held && !slices.Contains(own, holder.PID)
+		held = held && !isOneOf(holder.PID, own)
 		switch {
-		case !held && !contains(taken, port):
+		case !held && !taken[socket{p.Network, port}]:
 			return port, nil
 		case p.Pinned && held:
 			return 0, fmt.Errorf("%s port %d/%s is pinned in the settings but held by %s: end that process or choose another port", p.Name, port, p.Network, holder)
@@ -49,20 +61,24 @@ func available(ctx context.Context, p Port, port int, taken map[string]int, own 
 		}
 	}
 	for {
-		port, err := anyFree(p.Network)
-		if err != nil || !contains(taken, port) {
+		port, err := FreePort(p.Network)
+		if err != nil || !taken[socket{p.Network, port}] {
 			return port, err
 		}
 	}
 }
 
-func contains(taken map[string]int, port int) bool {
-	for _, t := range taken {
-		if t == port {
-			return true
-		}
-	}
-	return false
+// socket is a port on a network: the same number on the other is another.
+type socket struct {
+	network string
+	port    int
+}
+
+// isOneOf reports whether the process is one of those, or of the group that one
+// of them leads.
+func isOneOf(pid int, leaders []int) bool {
+	group, err := syscall.Getpgid(pid)
+	return slices.Contains(leaders, pid) || err == nil && slices.Contains(leaders, group)
 }
 
 // Ports that nobody preferred come from this range. The kernel gives none of
@@ -72,9 +88,10 @@ const (
 	lastPort  = 32000
 )
 
-// anyFree finds a port that nobody has bound on loopback. It is picked at
-// random, so that two installations that come up at once hardly pick the same.
-func anyFree(network string) (port int, err error) {
+// FreePort finds a port that nobody has bound on loopback, for "tcp" or "udp".
+// It is picked at random, so that two installations that come up at once hardly
+// pick the same.
+func FreePort(network string) (port int, err error) {
 	for range 100 {
 		port = firstPort + rand.IntN(lastPort-firstPort)
 		if err = tryPort(network, port); err == nil {

@@ -82,11 +82,14 @@ func mint() string {
 // once keeps fresh under the name unless there is a value already, which then
 // is the one.
 func once(ctx context.Context, secrets plugin.Secrets, name, fresh string) (string, error) {
-	err := secrets.CreateSecret(ctx, Name, name, fresh)
-	if errors.Is(err, plugin.ErrExists) {
-		return secrets.GetSecret(ctx, Name, name)
+	kept, err := secrets.GetSecret(ctx, Name, name)
+	if !errors.Is(err, plugin.ErrNotFound) {
+		return kept, err
 	}
-	return fresh, err
+	if err := secrets.CreateSecret(ctx, Name, name, fresh); err == nil {
+		return fresh, nil
+	}
+	return secrets.GetSecret(ctx, Name, name) // another's, or ours whose answer was lost
 }
 
 // derive returns the content of each file.
@@ -98,14 +101,14 @@ func derive(o ConfigureOptions, keys map[string]string) (map[string][]byte, erro
 	}
 	env, err := godotenv.Marshal(map[string]string{
 		backend.EnvKey: keys[secretKey], backend.EnvSecret: keys[secretSecret], backend.EnvBearer: keys[secretBearer],
-		backend.EnvPort: fmt.Sprint(o.BackendPort), backend.EnvURL: signalURL("ws", o.Port),
+		backend.EnvPort: fmt.Sprint(o.BackendPort), backend.EnvURL: loopbackURL("ws", o.Port),
 		backend.EnvSQLite: filepath.Join(f.dir, "backend.db"),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode backend.env: %w", err)
 	}
 	runtime, err := json.MarshalIndent(map[string]any{
-		"url": signalURL("ws", o.Port), "backend_url": signalURL("http", o.BackendPort),
+		"url": loopbackURL("ws", o.Port), "backend_url": loopbackURL("http", o.BackendPort),
 		"ports":   map[string]int{portSignal: o.Port, portUDP: o.UDPPort, portBackend: o.BackendPort, portMetrics: o.MetricsPort},
 		"api_key": keys[secretKey], "api_secret_sha256": fingerprint(keys[secretSecret]),
 	}, "", "  ")
@@ -144,7 +147,9 @@ func serverConfig(o ConfigureOptions, keys map[string]string) any {
 	}
 }
 
-func signalURL(scheme string, port int) string { return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port) }
+func loopbackURL(scheme string, port int) string {
+	return fmt.Sprintf("%s://127.0.0.1:%d", scheme, port)
+}
 
 // fingerprint tells whether two secrets are the same without telling what they
 // are.

@@ -103,6 +103,7 @@ func actions(s Settings, in plugin.Instance) []plugin.Action {
 	return []plugin.Action{
 		{
 			Name: actionConfigure, Kind: plugin.Oneshot, TimeoutMS: 60_000,
+			Restart: plugin.RestartOnFailure, MaxRestarts: 3,
 			Command: []string{
 				in.Lab, "livekit", "configure",
 				"--port", number(portSignal), "--udp-port", number(portUDP),

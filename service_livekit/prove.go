@@ -26,7 +26,7 @@ type prover struct {
 // accepted. An answer on the signalling port alone proves nothing: it comes
 // without any UDP socket, and while draining.
 func (p prover) prove(ctx context.Context, in plugin.Instance, status plugin.ServiceStatus) plugin.Proof {
-	proof := plugin.Proof{URL: signalURL("ws", in.Ports[portSignal]), BackendURL: signalURL("http", in.Ports[portBackend])}
+	proof := plugin.Proof{URL: loopbackURL("ws", in.Ports[portSignal]), BackendURL: loopbackURL("http", in.Ports[portBackend])}
 	server := status.Action(actionServer)
 	check := func(name string, look func(context.Context) error) {
 		outcome := events.CheckOutcome{Name: name, OK: true}
@@ -46,7 +46,7 @@ func (p prover) prove(ctx context.Context, in plugin.Instance, status plugin.Ser
 		probe ready.Probe
 	}{
 		{"udp", ready.Probe{UDP: fmt.Sprintf("127.0.0.1:%d", in.Ports[portUDP])}},
-		{"signal", ready.Probe{HTTP: signalURL("http", in.Ports[portSignal]) + "/"}},
+		{"signal", ready.Probe{HTTP: loopbackURL("http", in.Ports[portSignal]) + "/"}},
 		{"backend", ready.Probe{HTTP: proof.BackendURL + "/health"}},
 	} {
 		check(c.name, func(ctx context.Context) error { return c.probe.Check(ctx, ready.Process{PID: server.PID}) })
@@ -78,7 +78,7 @@ func (p prover) participants(ctx context.Context, in plugin.Instance, status plu
 	if errKey != nil || errSecret != nil {
 		return 0
 	}
-	now, err := backend.Rooms(ctx, signalURL("http", in.Ports[portSignal]), key, secret)
+	now, err := backend.Rooms(ctx, loopbackURL("http", in.Ports[portSignal]), key, secret)
 	if err != nil {
 		return 0
 	}
@@ -98,7 +98,10 @@ func (p prover) tokenIsAccepted(ctx context.Context, in plugin.Instance, status 
 	if err != nil {
 		return fmt.Errorf("lk-backend signs no token: %w", err)
 	}
-	at := signalURL("http", in.Ports[portSignal]) + "/rtc/validate?access_token=" + url.QueryEscape(token.Token)
+	if want := loopbackURL("ws", in.Ports[portSignal]); token.URL != want {
+		return fmt.Errorf("lk-backend sends participants to %s, livekit-server is at %s", token.URL, want)
+	}
+	at := loopbackURL("http", in.Ports[portSignal]) + "/rtc/validate?access_token=" + url.QueryEscape(token.Token)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return errors.New("make request to livekit-server") // its error would quote the token
@@ -128,7 +131,7 @@ func newClient(ctx context.Context, secrets plugin.Secrets, status plugin.Servic
 	if err != nil {
 		return nil, fmt.Errorf("get the secret of lk-backend: %w", err)
 	}
-	return &backend.Client{URL: signalURL("http", ports[portBackend]), Bearer: bearer, Timeout: 2 * time.Second}, nil
+	return &backend.Client{URL: loopbackURL("http", ports[portBackend]), Bearer: bearer, Timeout: 2 * time.Second}, nil
 }
 
 // Token gets a join token from lk-backend, wherever it was registered to listen.

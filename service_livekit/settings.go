@@ -45,7 +45,10 @@ func (s Settings) Validate() error {
 		if p.value < 0 || p.value > 65535 {
 			problems = append(problems, fmt.Errorf("livekit.%s: expected a port from 1 to 65535", p.key))
 		}
-		if other := ports[p.value]; p.value != 0 && other != "" && p.key != "udp_port" && other != "udp_port" {
+		if p.key == "udp_port" {
+			continue // the same number may be used on TCP
+		}
+		if other := ports[p.value]; p.value != 0 && other != "" {
 			problems = append(problems, fmt.Errorf("livekit.%s: the same port as livekit.%s", p.key, other))
 		}
 		ports[p.value] = p.key

@@ -169,6 +169,9 @@ func run(ctx context.Context, argv []string, of Process) error {
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 100 * time.Millisecond // for children of its own that keep the output open
 	err := cmd.Run()
+	if cmd.Process != nil {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // what it has left in its group; mostly nothing
+	}
 	if ctx.Err() != nil {
 		return fmt.Errorf("did not end in time: %w", ctx.Err())
 	}

@@ -68,6 +68,7 @@ type listener struct {
 	lock   *flock.Flock
 	socket *net.UnixListener
 	bound  os.FileInfo // the file of the socket
+	held   os.FileInfo // the file of the lock
 	closed bool
 }
 
@@ -87,7 +88,11 @@ func (l *listener) own() error {
 	if err := os.WriteFile(lock.Path(), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {
 		return errors.Join(fmt.Errorf("note owner of socket: %w", err), lock.Close())
 	}
-	l.lock = lock
+	info, err := os.Lstat(lock.Path())
+	if err != nil {
+		return errors.Join(fmt.Errorf("lock socket %s: %w", l.path, err), lock.Close())
+	}
+	l.lock, l.held = lock, info
 	return nil
 }
 
@@ -143,9 +148,8 @@ func (l *listener) present() (*net.UnixListener, error) {
 	if l.closed {
 		return nil, net.ErrClosed
 	}
-	now, err := os.Lstat(l.path)
-	if err != nil || !os.SameFile(now, l.bound) {
-		if _, err := os.Lstat(l.lock.Path()); err != nil {
+	if !isFile(l.path, l.bound) {
+		if !isFile(l.lock.Path(), l.held) {
 			old := l.lock
 			if err := l.own(); err != nil {
 				return nil, err
@@ -159,6 +163,12 @@ func (l *listener) present() (*net.UnixListener, error) {
 		_ = old.Close() // nobody can find it
 	}
 	return l.socket, l.socket.SetDeadline(time.Now().Add(lookEvery))
+}
+
+// isFile reports whether it is that file which is at the path.
+func isFile(path string, file os.FileInfo) bool {
+	now, err := os.Lstat(path)
+	return err == nil && os.SameFile(now, file)
 }
 
 func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: l.path, Net: "unix"} }
@@ -183,8 +193,8 @@ func (l *listener) Close() error {
 	}
 	l.closed = true
 	err := l.socket.Close()
-	if rm := os.Remove(l.path); !errors.Is(rm, os.ErrNotExist) {
-		err = errors.Join(err, rm)
+	if isFile(l.path, l.bound) {
+		err = errors.Join(err, os.Remove(l.path))
 	}
 	return errors.Join(err, l.lock.Close())
 }

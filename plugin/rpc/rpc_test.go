@@ -164,3 +164,23 @@ func TestRemovedSocketComesBack(t *testing.T) {
 		is.Equal(owned.PID, os.Getpid())
 	}
 }
+
+// TestTakenSocketIsNotTakenBack has another process find socket and lock
+// removed and own them, before their owner has noticed.
+func TestTakenSocketIsNotTakenBack(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	socket := filepath.Join(t.TempDir(), "greeter", "rpc.sock")
+	first, err := rpc.Listen(socket)
+	is.NoErr(err)
+	is.NoErr(os.RemoveAll(filepath.Dir(socket)))
+	second, err := rpc.Listen(socket)
+	is.NoErr(err)
+	_, err = first.Accept()
+	var owned *rpc.OwnedError
+	is.True(errors.As(err, &owned))
+	is.NoErr(first.Close())
+	_, err = os.Stat(socket)
+	is.NoErr(err) // it is the second's
+	is.NoErr(second.Close())
+}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"net"
 	"net/url"
 	"os"
 	"strconv"
@@ -132,12 +131,8 @@ func movedIfTaken(ctx context.Context, client *procclient.Client, kept string) (
 }
 
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port for the bus: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	port, err := plugin.FreePort("tcp")
+	return fmt.Sprintf("127.0.0.1:%d", port), err
 }
 
 func (a *App) runBus(ctx context.Context) error {

@@ -74,6 +74,9 @@ supervisor ("hero_livekit_server"). Both spellings do the same:
 }
 
 func (a *App) serviceVerb(ctx context.Context, verb, name string, opts serviceOptions) error {
+	if opts.force && verb != "stop" {
+		return usagef("--force goes with stop only")
+	}
 	client, _, err := a.Supervisor()
 	if err != nil {
 		return err

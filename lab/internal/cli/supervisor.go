@@ -44,7 +44,7 @@ func (a *App) ensureSupervisor(ctx context.Context, paths plugin.Paths, build st
 		return nil, false, fmt.Errorf("ask hero_proc: %w", err)
 	}
 	if proc.Kept(paths) { // somebody else is starting it
-		return client, false, a.awaitSupervisor(ctx, paths)
+		return procclient.New(paths), false, a.awaitSupervisor(ctx, paths)
 	}
 	exited, err := a.spawnSupervisor(paths)
 	if err != nil {
