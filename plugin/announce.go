@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
@@ -85,9 +86,19 @@ func replacedSince(status ServiceStatus, moment time.Time) string {
 	return ""
 }
 
-// announceState publishes the state under the next revision.
+// announceState publishes the state under the next revision. The supervisor
+// keeps that too, before it is used: no two states have the same, whether one
+// could be published or was lost with the bus.
 func (l *Lifecycle) announceState(ctx context.Context, state events.ServiceState) error {
-	state.Revision = l.last.Revision + 1
+	err := l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
+		kept, _ := strconv.ParseUint(spec.Tags[tagRevision], 10, 64) // none at first
+		state.Revision = max(kept, l.last.Revision) + 1
+		setTag(spec, tagRevision, strconv.FormatUint(state.Revision, 10))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("count states: %w", err)
+	}
 	state.Since = l.last.Since
 	if state.State != l.last.State {
 		state.Since = time.Now()

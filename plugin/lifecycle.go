@@ -24,10 +24,17 @@ const (
 
 // The tags by which a lifecycle keeps what is asked of it in the registration.
 const (
-	tagVersion = "version" // of the binary, where one was named
-	tagRestart = "restart" // ID of the last restart request
-	tagDone    = "done"    // ID of the last restart request that was carried out
+	tagVersion  = "version"  // of the binary, where one was named
+	tagAsked    = "asked"    // when the last request was made, RFC 3339
+	tagRestart  = "restart"  // ID of the last restart request
+	tagDone     = "done"     // ID of the last restart request that was carried out
+	tagFailed   = "failed"   // ID of the last restart request that could not be
+	tagRevision = "revision" // of the state announced last
 )
+
+// BySettings as the version in a request means the version in the settings,
+// whatever was asked for before.
+const BySettings = "settings"
 
 // Lifecycle is the plugin that brings one service up, keeps its announced
 // state true, and takes requests for it.
@@ -120,11 +127,24 @@ func (l *Lifecycle) acquiring(ctx context.Context) string {
 	return "its binary is being acquired"
 }
 
-// Done reports whether the restart that the event of that ID asked for was
-// carried out.
-func (l *Lifecycle) Done(ctx context.Context, restart string) (bool, error) {
+// ErrGivenUp says that a restart was not carried out: the service cannot be
+// brought up as its settings want it, and goes on as it was.
+var ErrGivenUp = errors.New("it goes on as it was")
+
+// Done reports whether the restart that the event asked for was carried out, be
+// it together with a later one.
+func (l *Lifecycle) Done(ctx context.Context, restart events.Event) (bool, error) {
 	spec, _, err := l.host.Supervisor.Get(ctx, l.unit)
-	return spec.Tags[tagDone] == restart, err
+	switch {
+	case err != nil:
+		return false, err
+	case spec.Tags[tagFailed] == restart.ID():
+		return false, ErrGivenUp
+	case spec.Tags[tagDone] == restart.ID():
+		return true, nil
+	}
+	asked, _ := time.Parse(time.RFC3339Nano, spec.Tags[tagAsked]) // else long ago
+	return spec.Tags[tagRestart] == spec.Tags[tagDone] && asked.After(restart.Time()), nil
 }
 
 // Handle records what a request wants with the supervisor and wakes Run. Any
@@ -132,7 +152,7 @@ func (l *Lifecycle) Done(ctx context.Context, restart string) (bool, error) {
 func (l *Lifecycle) Handle(ctx context.Context, e events.Event) error {
 	defer l.look()
 	switch e.Type() {
-	case events.StartRequested, events.StopRequested, events.RestartRequested:
+	case events.StartRequested, events.StopRequested, events.RestartRequested, events.UpgradeRequested:
 	default:
 		return nil
 	}
@@ -153,31 +173,53 @@ func (l *Lifecycle) Handle(ctx context.Context, e events.Event) error {
 	return nil
 }
 
-// record has the supervisor keep what the request wants.
+// record has the supervisor keep what the request wants, unless a later one was
+// recorded: requests that are delivered again, or late, change nothing.
 func (l *Lifecycle) record(ctx context.Context, e events.Event, req events.Request) error {
-	var err error
-	switch e.Type() {
-	case events.StopRequested:
-		return ignoreNotFound(l.host.Supervisor.Stop(ctx, l.unit, req.Force))
-	case events.RestartRequested:
-		err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
+	if e.Type() == events.StopRequested {
+		_, _, err := l.host.Supervisor.Get(ctx, l.unit)
+		if errors.Is(err, ErrNotFound) {
+			return nil // there is nothing to stop
+		}
+	}
+	err := l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
+		if overtaken(*spec, e, time.Now()) {
+			return errOvertaken
+		}
+		setTag(spec, tagAsked, e.Time().UTC().Format(time.RFC3339Nano))
+		if req.Version == BySettings {
+			delete(spec.Tags, tagVersion)
+		} else {
 			setTag(spec, tagVersion, req.Version)
+		}
+		if e.Type() == events.RestartRequested || e.Type() == events.UpgradeRequested {
 			setTag(spec, tagRestart, e.ID())
 			if !status.Alive() { // nothing to restart: starting it does
 				setTag(spec, tagDone, e.ID())
 			}
-			return nil
-		})
-	default:
-		err = l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
-			setTag(spec, tagVersion, req.Version)
-			return nil
-		})
+		}
+		return nil
+	})
+	if errors.Is(err, errOvertaken) {
+		l.log.Info("a later request has been taken", "type", e.Type(), "id", e.ID())
+		return nil
 	}
 	if err != nil {
 		return err
 	}
+	if e.Type() == events.StopRequested {
+		return l.host.Supervisor.Stop(ctx, l.unit, req.Force)
+	}
 	return l.host.Supervisor.Start(ctx, l.unit)
+}
+
+var errOvertaken = errors.New("a later request was recorded")
+
+// overtaken reports whether a request that was made after e has been recorded.
+// What was made in the future was made before the clock was set back.
+func overtaken(spec ServiceSpec, e events.Event, now time.Time) bool {
+	asked, err := time.Parse(time.RFC3339Nano, spec.Tags[tagAsked])
+	return err == nil && e.Time().Before(asked) && !asked.After(now)
 }
 
 // update changes the registration by edit, making one where there is none. No
@@ -259,11 +301,4 @@ func (l *Lifecycle) complain(err error) {
 		l.log.Error("reconcile", "error", text)
 	}
 	l.complaint = text
-}
-
-func ignoreNotFound(err error) error {
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	return err
 }

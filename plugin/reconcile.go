@@ -11,6 +11,7 @@ import (
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
+	"github.com/google/uuid"
 )
 
 // failure remembers an acquisition that failed, so that it is not repeated at
@@ -65,23 +66,14 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 	if restart == "" && !l.due(ctx, spec, status) {
 		return nil
 	}
-	service, err := l.describe()
-	if err != nil {
-		return fmt.Errorf("read settings: %w", err)
-	}
-	l.service = service
-	if err := l.acquire(ctx, spec); err != nil {
-		return err
-	}
-	changed, status, err := l.register(ctx, restart != "")
-	if err != nil {
-		return err
-	}
+	changed, restart, err := l.prepare(ctx, spec, restart)
 	switch {
+	case err != nil && restart != "" && status.Alive() && ctx.Err() == nil:
+		return errors.Join(err, l.giveUp(ctx, restart))
+	case err != nil:
+		return err
 	case restart != "":
 		err = l.restart(ctx, restart)
-	case changed && status.Alive() && !drains(spec, status): // what runs knows a port that is lost
-		err = l.host.Supervisor.Restart(ctx, l.unit)
 	case changed: // what had failed may do better as it is registered now
 		err = l.host.Supervisor.Start(ctx, l.unit)
 	}
@@ -89,6 +81,34 @@ func (l *Lifecycle) advance(ctx context.Context, spec ServiceSpec, status Servic
 		return err
 	}
 	return l.announceRegistration(ctx)
+}
+
+// prepare has everything at hand and registered for the service to start as
+// its settings want it now. It returns the restart that is due, which may be
+// one that nobody asked for.
+func (l *Lifecycle) prepare(ctx context.Context, spec ServiceSpec, restart string) (changed bool, due string, err error) {
+	service, err := l.describe()
+	if err != nil {
+		return false, restart, fmt.Errorf("read settings: %w", err)
+	}
+	l.service = service
+	if err := l.acquire(ctx, spec); err != nil {
+		return false, restart, err
+	}
+	return l.register(ctx, restart)
+}
+
+// giveUp drops a restart that cannot be carried out, and was answered so: it
+// does not come by itself once it could be.
+func (l *Lifecycle) giveUp(ctx context.Context, restart string) error {
+	return l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
+		setTag(spec, tagFailed, restart)
+		if spec.Tags[tagRestart] == restart {
+			delete(spec.Tags, tagRestart)
+			setTag(spec, tagRestart, spec.Tags[tagDone])
+		}
+		return nil
+	})
 }
 
 // due reports whether the registration of a wanted service is looked at anew:
@@ -145,15 +165,16 @@ func pids(status ServiceStatus) []int {
 }
 
 // register registers the service with the acquired binary, as its settings
-// describe it now. It reports whether that changed anything, and how the service
-// was at that moment. Ports that are pinned take effect when nothing of the
-// service runs, or is about to restart.
-func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, then ServiceStatus, err error) {
+// describe it now, and reports whether that changed anything. Ports that are
+// pinned take effect when nothing of the service runs, or is about to restart.
+// What runs and knows a port that is lost has to restart: that is recorded
+// together with the new port, so that it happens whoever dies in between.
+func (l *Lifecycle) register(ctx context.Context, restart string) (changed bool, due string, err error) {
+	due = restart
 	err = l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
-		then = status
 		before := *spec
 		want := l.service.Ports
-		if status.Alive() && !restart {
+		if status.Alive() && restart == "" {
 			want = keeping(want, spec.Ports)
 		}
 		ports, err := ChoosePorts(ctx, want, spec.Ports, pids(status))
@@ -165,9 +186,13 @@ func (l *Lifecycle) register(ctx context.Context, restart bool) (changed bool, t
 			return fmt.Errorf("describe actions: %w", err)
 		}
 		changed = !same(before, *spec)
+		if changed && due == "" && status.Alive() && !drains(before, status) {
+			due = "lost-port-" + uuid.NewString()
+			setTag(spec, tagRestart, due)
+		}
 		return nil
 	})
-	return changed, then, err
+	return changed, due, err
 }
 
 // restart carries out the restart that was requested by the event id, once.
@@ -210,7 +235,7 @@ func (l *Lifecycle) acquire(ctx context.Context, spec ServiceSpec) error {
 	}
 	got, err := l.acquireWhileWanted(ctx, want)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
 			l.failure.err, l.failure.tries = err, l.failure.tries+1
 			l.failure.until = time.Now().Add(min(30*time.Second<<min(l.failure.tries-1, 5), 10*time.Minute))
 			l.announceFailure(ctx, want, err)
@@ -236,11 +261,26 @@ func (l *Lifecycle) acquireWhileWanted(ctx context.Context, want binary.Spec) (g
 		case <-done:
 			return got, err
 		case <-l.wake:
-			_, status, err := l.host.Supervisor.Get(ctx, l.unit)
-			if err == nil && status.Wanted != WantStart {
-				cancel()
-			}
+			l.meanwhile(ctx, want, cancel)
+		case <-time.After(steady):
+			l.meanwhile(ctx, want, cancel)
 		}
+	}
+}
+
+// meanwhile announces how the service is while its binary is being acquired,
+// and cancels that when it, or this version of it, is no longer wanted.
+func (l *Lifecycle) meanwhile(ctx context.Context, want binary.Spec, cancel context.CancelFunc) {
+	spec, status, err := l.host.Supervisor.Get(ctx, l.unit)
+	if err != nil {
+		return
+	}
+	if version := spec.Tags[tagVersion]; status.Wanted != WantStart || version != "" && version != want.Version {
+		cancel()
+		return
+	}
+	if status.Alive() && l.last != nil {
+		l.complain(l.announce(ctx, l.assess(ctx, l.service, spec, status, l.last.State, nil), status))
 	}
 }
 
@@ -265,12 +305,13 @@ func (l *Lifecycle) assess(ctx context.Context, service Service, spec ServiceSpe
 			break
 		}
 	}
+	all := status.Ready || status.Wanted == WantIgnore && !slices.ContainsFunc(status.Actions, func(a ActionStatus) bool { return !a.Ready })
 	switch {
-	case status.Alive() && (status.Wanted != WantStart || stopping(status)):
+	case status.Alive() && (status.Wanted == WantStop || stopping(status)):
 		state.State, state.Reason = events.StateDraining, "asked to stop"
-	case status.Wanted != WantStart:
+	case status.Wanted != WantStart && !status.Alive():
 		state.State, state.Reason = events.StateStopped, "not wanted"
-	case status.Ready && state.Reason == "" && len(spec.Actions) > 0:
+	case all && state.Reason == "" && len(spec.Actions) > 0:
 		state.State = events.StateReady
 		if trouble != nil {
 			state.Reason = "goes on as it was: " + trouble.Error()

@@ -18,6 +18,7 @@ const patience = 10 * time.Second
 type Service interface {
 	plugin.Plugin
 	Noun() string
+	Done(ctx context.Context, restart events.Event) (bool, error)
 }
 
 // Run checks that the plugin that newPlugin returns behaves as one of a service:
@@ -28,6 +29,8 @@ func Run(t *testing.T, newPlugin func(plugin.Host) Service) {
 		"a start request again changes nothing":           startAgain,
 		"a stop request stops it":                         stopStops,
 		"a restart request is carried out once":           restartOnce,
+		"a late request does not undo a later one":        lateIsDropped,
+		"a restart that cannot be is given up":            restartGivenUp,
 		"an expired request is dropped":                   expiredIsDropped,
 		"a request with other data is rejected":           otherDataIsRejected,
 		"a replaced process is announced":                 replacedIsAnnounced,
@@ -171,6 +174,44 @@ func restartOnce(t *testing.T, r *run) {
 	is.NoErr(r.plugin.Handle(t.Context(), asked)) // the bus delivers at least once
 	r.request(t, events.StartRequested)
 	r.await(t, events.StateReady)
+	is.Equal(r.Supervisor.Restarts(), 1)
+}
+
+func lateIsDropped(t *testing.T, r *run) {
+	is := is.New(t)
+	start := r.request(t, events.StartRequested)
+	r.await(t, events.StateReady)
+	stop := r.request(t, events.StopRequested)
+	r.await(t, events.StateStopped)
+	is.NoErr(r.plugin.Handle(t.Context(), start)) // as when it was not acknowledged in time
+	is.Equal(r.status(t).Wanted, plugin.WantStop)
+	r.request(t, events.StartRequested)
+	is.NoErr(r.plugin.Handle(t.Context(), stop))
+	r.await(t, events.StateReady)
+	is.Equal(r.status(t).Wanted, plugin.WantStart)
+}
+
+func restartGivenUp(t *testing.T, r *run) {
+	is := is.New(t)
+	r.request(t, events.StartRequested)
+	r.await(t, events.StateReady)
+	before := r.status(t)
+	r.Binaries.Fail(errors.New("no source has it"))
+	e, err := events.New(events.RestartRequested, "/test", r.plugin.Name(), events.Request{Service: r.plugin.Name(), Version: "99.99.99"})
+	is.NoErr(err)
+	is.NoErr(r.plugin.Handle(t.Context(), e))
+	is.True(r.await(t, events.StateReady).Reason != "") // it goes on, and says why
+	_, err = r.plugin.Done(t.Context(), e)
+	is.True(errors.Is(err, plugin.ErrGivenUp))
+	r.Binaries.Fail(nil)
+	r.request(t, events.StartRequested)
+	r.await(t, events.StateReady)
+	is.Equal(r.status(t), before) // it does not come by itself once it could be
+	again := r.request(t, events.RestartRequested)
+	r.await(t, events.StateReady)
+	done, err := r.plugin.Done(t.Context(), again)
+	is.NoErr(err)
+	is.True(done)
 	is.Equal(r.Supervisor.Restarts(), 1)
 }
 

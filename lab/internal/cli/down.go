@@ -75,7 +75,13 @@ func (a *App) down(ctx context.Context, force bool) error {
 	if err := client.Shutdown(ctx, force, view.Unit()); err != nil {
 		return err
 	}
-	return a.did(a.awaitDown(ctx, paths, info, view), "everything is stopped")
+	if err := a.awaitDown(ctx, paths, info, view); err != nil {
+		return err
+	}
+	if left, err := proc.LeftBehind(paths); err != nil || left {
+		return errors.Join(err, a.down(ctx, force)) // hero_proc was killed before it was done
+	}
+	return a.did(nil, "everything is stopped")
 }
 
 // awaitDown returns when supervisor and keeper are gone, and meanwhile tells

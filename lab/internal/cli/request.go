@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +22,7 @@ type stater interface {
 	plugin.Plugin
 	Noun() string
 	State(ctx context.Context) (events.ServiceState, error)
-	Done(ctx context.Context, restart string) (bool, error)
+	Done(ctx context.Context, restart events.Event) (bool, error)
 }
 
 // quiet is a logger for libraries under a command that tells people itself.
@@ -63,8 +65,10 @@ func (a *App) request(ctx context.Context, bus events.Bus, view stater, typ stri
 	if err != nil {
 		return events.ServiceState{}, err
 	}
-	e.SetExtension("expirytime", time.Now().Add(requestExpiry).UTC().Format(time.RFC3339Nano))
-	f := &follower{app: a, view: view, id: e.ID(), typ: typ, answers: make(chan events.ServiceState, 64)}
+	if deadline, ok := ctx.Deadline(); ok { // who asked has given up by then
+		e.SetExtension("expirytime", deadline.UTC().Format(time.RFC3339Nano))
+	}
+	f := &follower{app: a, view: view, request: e, typ: typ, answers: make(chan events.ServiceState, 64)}
 	stop, err := f.follow(ctx, bus)
 	if err != nil {
 		return events.ServiceState{}, err
@@ -76,14 +80,12 @@ func (a *App) request(ctx context.Context, bus events.Bus, view stater, typ stri
 	return f.await(ctx)
 }
 
-// requestExpiry is how long a request waits for a host to take it.
-const requestExpiry = time.Minute
-
 // follower tells of what happens to a service until its request is answered.
 type follower struct {
 	app     *App
 	view    stater
-	id, typ string // of the request
+	request events.Event
+	typ     string // of the request
 	bar     bar
 	said    string
 	answers chan events.ServiceState
@@ -134,7 +136,7 @@ func (f *follower) handle(ctx context.Context, e events.Event) error {
 		if state.State != events.StateReady && state.State != events.StateFailed {
 			f.say(fmt.Sprintf("%-20s %s", f.view.Name(), stateLine(state)))
 		}
-		if events.Extension(e, "causationid") == f.id {
+		if events.Extension(e, "causationid") == f.request.ID() {
 			select {
 			case f.answers <- state:
 			case <-ctx.Done():
@@ -196,23 +198,27 @@ func (f *follower) await(ctx context.Context) (events.ServiceState, error) {
 			if state = now; state.State != f.wanted() {
 				continue
 			}
-			if done, err := f.view.Done(ctx, f.id); f.typ != events.RestartRequested || err == nil && done {
+			if f.typ != events.RestartRequested {
 				return state, nil
+			}
+			if done, err := f.view.Done(ctx, f.request); done || errors.Is(err, plugin.ErrGivenUp) {
+				return state, f.undone(ctx, state)
 			}
 		}
 	}
 }
 
-// undone is the error where a restart was asked for and the service goes on as
-// it was, since it cannot be brought up as its settings want it now.
+// undone is the error where a restart was asked for and was not carried out.
 func (f *follower) undone(ctx context.Context, state events.ServiceState) error {
-	if f.typ != events.RestartRequested || state.Reason == "" {
+	if f.typ != events.RestartRequested {
 		return nil
 	}
-	if done, err := f.view.Done(ctx, f.id); err != nil || done {
+	_, err := f.view.Done(ctx, f.request)
+	if !errors.Is(err, plugin.ErrGivenUp) {
 		return err
 	}
-	return hinted(fmt.Errorf("%s was not restarted: it %s", f.view.Name(), state.Reason), "mend that, and restart it again")
+	reason := cmp.Or(state.Reason, err.Error())
+	return hinted(fmt.Errorf("%s was not restarted: it %s", f.view.Name(), strings.TrimPrefix(reason, "it ")), "mend that, and restart it again")
 }
 
 func (f *follower) wanted() string {

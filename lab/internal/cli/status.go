@@ -130,8 +130,11 @@ func (a *App) printReport(r report) {
 	}
 	for _, s := range r.Services {
 		name := s.Name
-		if s.Wanted != plugin.WantStart {
+		switch s.Wanted {
+		case plugin.WantStop:
 			name += " (stopped)"
+		case plugin.WantIgnore:
+			name += " (ignored)"
 		}
 		if len(s.Actions) == 0 {
 			fmt.Fprintf(w, "%s\t\t%s\t\t\t\t\tnot registered yet\n", name, s.State)

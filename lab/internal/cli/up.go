@@ -7,6 +7,7 @@ import (
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
+	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
 	"github.com/spf13/cobra"
 )
@@ -31,7 +32,7 @@ NATS_URL, with credentials, makes lab use that cluster in place of its own bus.`
 			if timeout <= 0 {
 				return usagef("--timeout is not positive")
 			}
-			if version != "" {
+			if version != "" && version != plugin.BySettings {
 				if err := binary.CheckVersion(version); err != nil {
 					return usagef("--livekit-version: %w", err)
 				}
@@ -41,7 +42,7 @@ NATS_URL, with credentials, makes lab use that cluster in place of its own bus.`
 			return a.outcome(ctx, a.up(ctx, version, embedded))
 		},
 	}
-	c.Flags().StringVar(&version, "livekit-version", "", "`version` of livekit-server (default: as it is, or the one lab was made for)")
+	c.Flags().StringVar(&version, "livekit-version", "", "`version` of livekit-server, which then stays; \"settings\" returns to that of lab.toml")
 	c.Flags().DurationVar(&timeout, "timeout", 10*time.Minute, "how long to wait")
 	c.Flags().BoolVar(&embedded, "embedded-bus", false, "return to the embedded bus from the cluster of an earlier NATS_URL")
 	return c

@@ -102,7 +102,7 @@ func (h *Host) takeRequests(ctx context.Context) error {
 	return h.subscribe(ctx, events.Subscription{
 		Name: Name,
 		Types: []string{
-			events.StartRequested, events.StopRequested, events.RestartRequested,
+			events.StartRequested, events.StopRequested, events.RestartRequested, events.UpgradeRequested,
 		},
 	}, func(ctx context.Context, e events.Event) error {
 		for _, p := range h.Plugins {
