@@ -35,6 +35,7 @@ func TestUpAgainChangesNothing(t *testing.T) {
 	first := l.must("up")
 	is.True(strings.Contains(first.stdout, "ready")) // it tells what it did
 	before, files := l.readyStatus(), l.files()
+	l.extraEnv = []string{"PATH=/opt/bin:" + os.Getenv("PATH"), "HTTPS_PROXY=http://nobody:word@127.0.0.1:1"} // another shell
 	again := l.must("up")
 	is.True(strings.Contains(again.stdout, "nothing to do"))
 	after := l.readyStatus()

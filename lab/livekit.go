@@ -16,7 +16,7 @@ import (
 // control plane.
 func boxes(app *cli.App, paths plugin.Paths) []plugin.ServiceSpec {
 	return []plugin.ServiceSpec{
-		app.Box(paths, controlplane.Name, "control plane of LiveKit", nil, controlplane.Name),
+		app.Box(paths, controlplane.Name, "control plane of LiveKit", controlplane.Name),
 	}
 }
 
@@ -103,8 +103,12 @@ func controlPlaneCommand(app *cli.App) *cobra.Command {
 				return err
 			}
 			defer bus.Close()
+			look, err := app.Look(bus, livekit.Name)
+			if err != nil {
+				return err
+			}
 			return controlplane.Run(c.Context(), controlplane.Config{
-				Paths: paths, Version: app.Version, Log: log, Bus: bus, Node: paths.Node(),
+				Paths: paths, Version: app.Version, Log: log, Bus: bus, Node: paths.Node(), Look: look,
 			}, nil)
 		},
 	}

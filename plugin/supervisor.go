@@ -205,10 +205,11 @@ type ActionStatus struct {
 	Ready     bool   `json:"ready"` // its probes pass now, never a mere PID; of a oneshot: it succeeded
 	PID       int    `json:"pid"`   // 0 when there is none
 	PGID      int    `json:"pgid"`
-	StartedAt string `json:"started_at"` // RFC 3339; empty when there is no process
-	Restarts  int    `json:"restarts"`   // since the service was last started
-	ExitCode  *int   `json:"exit_code"`  // of the last process that ended; null: none yet, by a signal, or unknown (Why tells)
-	Why       string `json:"why"`        // what it waits for or why it failed, for people; no secret
+	StartedAt string `json:"started_at"`         // RFC 3339; empty when there is no process
+	Restarts  int    `json:"restarts"`           // since the service was last started
+	ExitCode  *int   `json:"exit_code"`          // of the last process that ended; null: none yet, by a signal, or unknown (Why tells)
+	Outdated  bool   `json:"outdated,omitempty"` // it is registered otherwise by now than the process was started
+	Why       string `json:"why"`                // what it waits for or why it failed, for people; no secret
 }
 
 // Alive reports whether the action has a process.

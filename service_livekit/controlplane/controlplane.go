@@ -1,5 +1,6 @@
-// Package controlplane is hero_livekit_server: it knows, from events, whether
-// the media are ready, and asks for them by an event.
+// Package controlplane is hero_livekit_server: it learns from events when the
+// media change, looks before it says how they are, and asks for them by an
+// event.
 //
 // It starts no process and ends none, so restarting it touches no call. It
 // keeps nothing: killed and started again it learns the last state from the
@@ -43,6 +44,9 @@ type Config struct {
 	Node    string // of the bus
 	Bus     events.Bus
 	Log     *slog.Logger
+	// Look says how the media are at this moment, from the supervisor and a
+	// probe: what was announced may not be true any more.
+	Look func(context.Context) (events.ServiceState, error)
 }
 
 // Status is the result of LiveKitService.status and .ensure_ready.
@@ -70,7 +74,7 @@ func Run(ctx context.Context, c Config, ready func()) error {
 		return rpc.Service{
 			Name: Name, Version: c.Version, Health: s.health,
 			Methods: map[string]rpc.Method{
-				"LiveKitService.status":       rpc.Func("Returns the last state of the media that was announced.", s.status),
+				"LiveKitService.status":       rpc.Func("Says how the media are at this moment.", s.status),
 				"LiveKitService.ensure_ready": rpc.Func("Asks for the media and waits until they are ready.", s.ensureReady),
 			},
 		}.Serve(ctx, c.Paths.Socket(Name), ready)
@@ -130,8 +134,20 @@ func (s *server) now() (events.ServiceState, <-chan struct{}) {
 	return s.state, s.changed
 }
 
-func (s *server) status(context.Context) Status {
-	state, _ := s.now()
+// lookTime is how long a look at the media may take.
+const lookTime = 4 * time.Second
+
+// status looks at the media. Where that cannot be done they are not ready,
+// whatever was announced.
+func (s *server) status(ctx context.Context) Status {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	state, err := s.Look(ctx)
+	if err != nil {
+		state, _ = s.now()
+		state.Reason = "cannot be looked at: " + err.Error()
+		return Status{state, false}
+	}
 	return Status{state, state.State == events.StateReady}
 }
 
@@ -151,24 +167,27 @@ func (s *server) ensureReady(ctx context.Context, p ensureReadyParams) (Status, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	state, changed := s.now()
-	if state.State == events.StateReady {
-		return Status{state, true}, nil
+	before, changed := s.now()
+	now := s.status(ctx)
+	if now.Ready {
+		return now, nil
 	}
 	if err := s.request(ctx, wait); err != nil {
-		return Status{}, err
+		return now, err
 	}
-	for before := state.Revision; ; state, changed = s.now() {
-		switch {
-		case state.State == events.StateReady:
-			return Status{state, true}, nil
-		case state.State == events.StateFailed && state.Revision > before:
-			return Status{state, false}, fmt.Errorf("the media failed: %s", state.Reason)
-		}
+	for {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return Status{state, false}, fmt.Errorf("the media are not ready after %s: they are %s: %s", wait, state.State, state.Reason)
+			return now, fmt.Errorf("the media are not ready after %s: they are %s: %s", wait, now.State, now.Reason)
+		}
+		var announced events.ServiceState
+		announced, changed = s.now()
+		if now = s.status(ctx); now.Ready {
+			return now, nil
+		}
+		if announced.State == events.StateFailed && announced.Revision > before.Revision {
+			return Status{announced, false}, fmt.Errorf("the media failed: %s", announced.Reason)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +32,9 @@ func newPlane(t *testing.T) *plane {
 	p := &plane{t: t, client: rpc.NewClient(paths.Socket(controlplane.Name), 0), config: controlplane.Config{
 		Paths: paths, Version: "test", Node: "test", Bus: eventstest.NewBus(), Log: slog.New(slog.DiscardHandler),
 	}}
+	p.config.Look = func(ctx context.Context) (events.ServiceState, error) {
+		return plugin.LastState(ctx, p.config.Bus, "media", "livekit")
+	}
 	return p
 }
 
@@ -154,4 +158,26 @@ func TestSecondInstanceRefuses(t *testing.T) {
 	var owned *rpc.OwnedError
 	is.True(errors.As(controlplane.Run(t.Context(), p.config, nil), &owned))
 	p.awaitRevision(0) // the first one still serves
+}
+
+// TestWhatWasAnnouncedIsNotBelieved has the media go without a word.
+func TestWhatWasAnnouncedIsNotBelieved(t *testing.T) {
+	t.Parallel()
+	is := is.New(t)
+	p := newPlane(t)
+	var gone atomic.Bool
+	announced := p.config.Look
+	p.config.Look = func(ctx context.Context) (events.ServiceState, error) {
+		if gone.Load() {
+			return events.ServiceState{}, errors.New("nobody answers")
+		}
+		return announced(ctx)
+	}
+	p.announce(events.StateReady, 1)
+	p.start()
+	is.True(p.awaitRevision(1).Ready)
+	gone.Store(true)
+	status := p.awaitRevision(1)
+	is.True(!status.Ready)
+	is.Equal(status.Reason, "cannot be looked at: nobody answers")
 }

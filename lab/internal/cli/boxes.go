@@ -10,8 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -97,13 +95,12 @@ func digest(path string) (string, error) {
 // Box describes a process of lab itself as a service: its one action runs lab
 // with the arguments. It is ready when it says so on its socket, and restarted
 // when it hangs.
-func (a *App) Box(paths plugin.Paths, name, description string, env map[string]string, args ...string) plugin.ServiceSpec {
+func (a *App) Box(paths plugin.Paths, name, description string, args ...string) plugin.ServiceSpec {
 	return plugin.ServiceSpec{
 		Name: name, Description: description,
 		Actions: []plugin.Action{{
 			Name:    name,
 			Command: append([]string{executable(paths), "--log-level", a.logLevel}, args...),
-			Env:     env,
 			Ready:   []ready.Probe{{Hero: paths.Socket(name)}},
 			Health:  []ready.Probe{{Alive: paths.Socket(name)}},
 
@@ -114,56 +111,47 @@ func (a *App) Box(paths plugin.Paths, name, description string, env map[string]s
 
 // boxes are all processes of lab itself, in the order in which they come up.
 // The build and the bus are part of each registration: a box that was started
-// under another is restarted.
+// under another is outdated.
 func (a *App) boxes(paths plugin.Paths, build string, bus busChoice) []plugin.ServiceSpec {
 	var boxes []plugin.ServiceSpec
 	if bus.embedded {
-		boxes = append(boxes, a.Box(paths, busName, "events: NATS with JetStream", nil, "bus"))
+		boxes = append(boxes, a.Box(paths, busName, "events: NATS with JetStream", "bus"))
 	}
-	boxes = append(boxes, a.Box(paths, host.Name, "runs the plugins", acquisitionEnv(), "host"))
+	boxes = append(boxes, a.Box(paths, host.Name, "runs the plugins", "host"))
 	if a.Boxes != nil {
 		boxes = append(boxes, a.Boxes(a, paths)...)
 	}
 	for i := range boxes {
 		boxes[i].Version = a.Version
-		boxes[i].Tags = map[string]string{"build": build, "bus": bus.address}
+		boxes[i].Actions[0].Env = map[string]string{"LAB_BUILD": build, "LAB_BUS": bus.address}
 	}
 	return boxes
 }
 
-// acquisitionEnv is what getting a binary needs of the environment: the Go
-// toolchain's own settings, proxies, certificates, and lab's.
-func acquisitionEnv() map[string]string {
-	env := map[string]string{}
-	for _, entry := range os.Environ() {
-		name, value, _ := strings.Cut(entry, "=")
-		if slices.Contains([]string{"PATH", "HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "SSL_CERT_FILE", "SSL_CERT_DIR", "GOPATH", "GOMODCACHE", "GOCACHE", "GOPROXY", "GOSUMDB", "GONOSUMDB", "GONOSUMCHECK", "GONOPROXY", "GOPRIVATE", "GOINSECURE", "GOFLAGS", "GOENV", "GOTOOLCHAIN", "GOROOT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "LAB_NODE"}, name) ||
-			strings.HasPrefix(name, "LAB_BINARY_") {
-			env[name] = value
-		}
-	}
-	return env
-}
-
-// bringUp registers the box, restarts it if it runs as something else, and
-// waits until it is ready. It reports whether anything had to be done.
-func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceSpec) (changed bool, err error) {
-	old, status, err := client.Get(ctx, box.Name)
+// bringUp registers the box, restarts it if what runs is outdated or it has to
+// be anew, and waits until it is ready. It reports whether anything had to be
+// done.
+func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceSpec, anew bool) (changed bool, err error) {
+	old, _, err := client.Get(ctx, box.Name)
 	if err != nil && !errors.Is(err, plugin.ErrNotFound) {
 		return false, err
 	}
-	differs := err != nil || !sameSpec(old, box)
-	if differs {
+	if err != nil || !sameSpec(old, box) {
 		if err := client.Set(ctx, box); err != nil {
 			return false, fmt.Errorf("register %s: %w", box.Name, err)
 		}
 	}
-	if status.Ready && !differs {
-		return false, nil
+	_, status, err := client.Get(ctx, box.Name)
+	if err != nil {
+		return false, err
 	}
-	if differs && status.Alive() {
+	replace := status.Alive() && (anew || status.Action(box.Name).Outdated)
+	switch {
+	case replace:
 		err = client.Restart(ctx, box.Name)
-	} else {
+	case status.Ready:
+		return false, nil
+	default:
 		err = client.Start(ctx, box.Name)
 	}
 	if err != nil {
@@ -179,7 +167,7 @@ func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceS
 			return err
 		}
 		action := now.Action(box.Name)
-		if now.Ready && (!differs || action.StartedAt != since) {
+		if now.Ready && (!replace || action.StartedAt != since) {
 			return nil
 		}
 		return fmt.Errorf("%s is %s %s", box.Name, action.State, action.Why)

@@ -82,6 +82,9 @@ func (a *App) runHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := takeEnvironment(ctx, client); err != nil {
+		return err
+	}
 	bus, err := a.Bus(ctx, host.Name, log)
 	if err != nil {
 		return err

@@ -54,6 +54,19 @@ func (a *App) view(bus events.Bus, client *procclient.Client, name string) (stat
 	return nil, fmt.Errorf("no service %q", name)
 }
 
+// Look returns what says how the named service is at this moment.
+func (a *App) Look(bus events.Bus, name string) (func(context.Context) (events.ServiceState, error), error) {
+	client, _, err := a.Supervisor()
+	if err != nil {
+		return nil, err
+	}
+	view, err := a.view(bus, client, name)
+	if err != nil {
+		return nil, err
+	}
+	return view.State, nil
+}
+
 // request publishes the request, tells what happens, and returns when the
 // service is what was asked for, or has failed.
 func (a *App) request(ctx context.Context, bus events.Bus, view stater, typ string, req events.Request) (events.ServiceState, error) {

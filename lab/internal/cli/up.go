@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/events"
+	"forge.ourworld.tf/lhumina_code/lab/lab/internal/host"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 	"forge.ourworld.tf/lhumina_code/lab/plugin"
 	"forge.ourworld.tf/lhumina_code/lab/plugin/binary"
@@ -90,8 +91,12 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 	if err := retireEmbedded(ctx, client, bus); err != nil {
 		return err
 	}
+	renew, err := a.renewsHost(ctx, client)
+	if err != nil {
+		return err
+	}
 	for _, box := range a.boxes(paths, build, bus) {
-		changed, err := bringUp(ctx, client, box)
+		changed, err := bringUp(ctx, client, box, renew && box.Name == host.Name)
 		if err != nil {
 			return hinted(err, "lab service logs %s shows its output", box.Name)
 		}
@@ -105,6 +110,24 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 		return err
 	}
 	return a.upDone(state, started || brought, time.Since(begun))
+}
+
+// renewsHost reports whether the plugin host has to be started anew: with what
+// getting a binary needs of this environment, while there is none yet.
+func (a *App) renewsHost(ctx context.Context, client *procclient.Client) (bool, error) {
+	changed, err := keepEnvironment(ctx, client)
+	if err != nil || !changed {
+		return false, err
+	}
+	view, err := a.view(noBus{}, client, a.Media)
+	if err != nil {
+		return false, err
+	}
+	_, status, err := client.Get(ctx, view.Unit())
+	if errors.Is(err, plugin.ErrNotFound) {
+		return true, nil
+	}
+	return !status.Alive(), err
 }
 
 // upMedia asks for the media and follows the events until they are ready. It

@@ -213,6 +213,7 @@ func (u *unit) status(now time.Time) plugin.ActionStatus {
 		Ready: u.ready && u.State == plugin.Running || u.oneshot() && u.State == plugin.Succeeded,
 	}
 	if u.proc != nil && u.proc.file != nil {
+		a.Outdated = u.outdated()
 		a.PID, a.PGID = u.PID, u.PID // it leads its group
 		a.StartedAt = u.Started.UTC().Format(time.RFC3339Nano)
 	}
