@@ -58,6 +58,7 @@ var roles = map[string]func(args []string) int{
 	"role:show":   show,
 	"role:notify": notify,
 	"role:leaf":   leaf,
+	"role:count":  count,
 }
 
 // keeper is "lab proc --root ROOT" with the size at which output is cut.
