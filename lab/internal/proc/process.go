@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -155,12 +156,18 @@ func (p *process) told() (e ending, ok bool) {
 	return e, ok && err == nil
 }
 
-// unreaped looks at the process while its parent has not reaped it yet. A zero
-// is no answer: the kernel shows one also to who may not know.
+// unreaped looks at the process while its parent has not reaped it yet, which
+// may never be. To who may not know the kernel shows a zero: that is an answer
+// only where it shows the process's account of I/O, which the same may read.
 func (p *process) unreaped() (e ending, ok bool) {
 	s, err := readStat(p.PID)
-	if err != nil || s.ticks != p.Ticks || s.state != 'Z' || s.status == 0 {
+	if err != nil || s.ticks != p.Ticks || s.state != 'Z' {
 		return ending{}, false
+	}
+	if s.status == 0 {
+		if _, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/io"); err != nil {
+			return ending{}, false
+		}
 	}
 	return endingOf(s.status), true
 }
