@@ -12,7 +12,7 @@ import (
 )
 
 // slack is how long a process may take from its last line to its end.
-const slack = time.Second
+const slack = 200 * time.Millisecond
 
 // stint is what one process wrote.
 type stint struct {
@@ -93,7 +93,7 @@ func (c *chaos) compare(who string, l life, s *stint) {
 // nobody reports whether there was neither keeper nor supervisor then.
 func (c *chaos) nobody(then time.Time) bool {
 	for _, g := range c.gaps {
-		if then.After(g.from.Add(-slack)) && then.Before(g.to.Add(slack)) {
+		if then.After(g.from.Add(-slack)) && then.Before(g.to) {
 			return true
 		}
 	}

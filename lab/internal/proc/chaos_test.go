@@ -69,7 +69,8 @@ type chaos struct {
 	all    []string
 
 	blows   int
-	gaps    []span // when there was neither keeper nor supervisor
+	struck  time.Time // when the last blow hit something
+	gaps    []span    // when there was neither keeper nor supervisor
 	watched error
 	mu      sync.Mutex
 	lives   map[string][]life // by service and action: what the supervisor told
@@ -146,15 +147,20 @@ func (c *chaos) round() {
 		order, name := c.rand.IntN(3), c.moving[c.rand.IntN(len(c.moving))]
 		orders.Go(func() { c.order(order, name) })
 	}
-	alone := span{from: time.Now()}
+	alone := span{}
 	for range 1 + c.rand.IntN(3) {
 		<-time.After(time.Duration(c.rand.IntN(120_000)) * time.Microsecond)
 		c.strike([]string{"supervisor", "supervisor", "supervisor", "keeper", "keeper", "both"}[c.rand.IntN(6)])
 		c.once()
+		if alone.from.IsZero() && len(c.crew()) == 0 {
+			alone.from = c.struck
+		}
 	}
 	c.until("the supervisor answers", func() bool {
 		if len(c.crew()) == 0 {
-			alone.to = time.Now()
+			if alone.from.IsZero() {
+				alone.from = c.struck
+			}
 			c.start()
 		}
 		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
@@ -162,7 +168,7 @@ func (c *chaos) round() {
 		_, err := c.Info(ctx)
 		return err == nil
 	})
-	if !alone.to.IsZero() {
+	if !alone.from.IsZero() {
 		alone.to = time.Now()
 		c.gaps = append(c.gaps, alone)
 	}
@@ -186,11 +192,13 @@ func (c *chaos) order(order int, name string) {
 // strike kills keepers, supervisors, or all of them until there is none.
 func (c *chaos) strike(whom string) {
 	c.blows++
+	now := time.Now()
 	for {
 		crew := c.crew()
 		for pid, role := range crew {
 			if whom == "both" || whom == role {
 				_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
+				c.struck = now
 			}
 		}
 		if whom != "both" || len(crew) == 0 {
