@@ -11,8 +11,12 @@ import (
 	"time"
 )
 
-// slack is how long a process may take from its last line to its end.
-const slack = 200 * time.Millisecond
+// How long it may take from the last line of a process to its end, and from
+// its end until that is told.
+const (
+	slack   = 200 * time.Millisecond
+	inquiry = 4 * time.Second
+)
 
 // stint is what one process wrote.
 type stint struct {
@@ -33,7 +37,7 @@ func (c *chaos) check() {
 		for _, s := range stints {
 			i := slices.IndexFunc(lives, func(l life) bool { return l.pid == s.pid })
 			if i < 0 {
-				c.untold(who, s)
+				c.unseen(who, s)
 				continue
 			}
 			for _, silent := range lives[:i] {
@@ -52,14 +56,14 @@ func (c *chaos) check() {
 	}
 }
 
-// untold judges a process of which nothing was told. That may be only when
-// supervisor and keeper died between its start and the note of it, and it ended
-// before there were others.
-func (c *chaos) untold(who string, s stint) {
+// unseen judges a process of which nothing was told. That may be only when it
+// was started in the last moment of a supervisor, which had no time to write
+// down its PID, and ended before the next one could look for it.
+func (c *chaos) unseen(who string, s stint) {
 	c.t.Helper()
 	c.total++
-	c.unknown++
-	if s.ended.IsZero() || !c.nobody(s.ended) {
+	c.untold++
+	if s.ended.IsZero() || !within(c.outages, s.ended, s.ended) {
 		c.t.Errorf("%s: nothing was told of PID %d: %+v", who, s.pid, s)
 	}
 }
@@ -71,29 +75,29 @@ func (c *chaos) compare(who string, l life, s *stint) {
 	c.total++
 	code, signal := l.end.ExitCode, l.end.Signal
 	ended := s != nil && !s.ended.IsZero()
-	when := l.at
+	from, when := l.at.Add(-inquiry), l.at
 	if ended {
-		when = s.ended
+		from, when = s.ended, s.ended
 	}
 	switch {
 	case code == nil && signal == "":
 		c.unknown++
-		if !c.nobody(when) {
-			c.t.Errorf("%s: how PID %d ended at %s is not known: %+v", who, l.pid, when, l.end)
+		if !within(c.gaps, from, when) {
+			c.t.Errorf("%s: how PID %d ended at %s is not known: %+v", who, l.pid, when.Format(clock), l.end)
 		}
 	case ended && (code == nil || *code != s.code):
 		c.t.Errorf("%s: PID %d ended with %d, told was %+v", who, l.pid, s.code, l.end)
 	case !ended && signal != "SIGTERM" && signal != "SIGKILL":
 		c.t.Errorf("%s: PID %d was cut off, told was %+v", who, l.pid, l.end)
-	case strings.HasPrefix(who, "crashing") && !ended && l.end.To != "inactive":
-		c.t.Errorf("%s: PID %d was killed by somebody: %+v", who, l.pid, l.end)
+	case strings.HasPrefix(who, "crashing") && s != nil && !ended && l.end.To != "inactive":
+		c.t.Errorf("%s: PID %d was killed by somebody at %s: %+v", who, l.pid, when.Format(clock), l.end)
 	}
 }
 
-// nobody reports whether there was neither keeper nor supervisor then.
-func (c *chaos) nobody(then time.Time) bool {
-	for _, g := range c.gaps {
-		if then.After(g.from.Add(-slack)) && then.Before(g.to) {
+// within reports whether a moment between these is in one of the spans.
+func within(spans []span, from, to time.Time) bool {
+	for _, s := range spans {
+		if to.After(s.from.Add(-slack)) && from.Before(s.to) {
 			return true
 		}
 	}

@@ -57,7 +57,7 @@ func TestChaos(t *testing.T) {
 	watching.Wait()
 	c.is.NoErr(c.watched)
 	c.check()
-	t.Logf("%d blows, %d moments with nobody there, %d lives, %d of unknown end", c.blows, len(c.gaps), c.total, c.unknown)
+	t.Logf("%d blows, %d gaps, %d lives, %d of unknown end, %d untold", c.blows, len(c.gaps), c.total, c.unknown, c.untold)
 }
 
 // chaos is an installation under blows.
@@ -69,14 +69,18 @@ type chaos struct {
 	all    []string
 
 	blows   int
-	struck  time.Time // when the last blow hit something
-	gaps    []span    // when there was neither keeper nor supervisor
+	outages []span // when there was no supervisor for some or all of the time
+	gaps    []span // those in which a keeper fell, and another blow before all was well again
 	watched error
 	mu      sync.Mutex
 	lives   map[string][]life // by service and action: what the supervisor told
 	total   int
 	unknown int
+	untold  int
 }
+
+// clock is how moments are told.
+const clock = "15:04:05.000"
 
 // span is a time from one moment to another.
 type span struct{ from, to time.Time }
@@ -147,20 +151,15 @@ func (c *chaos) round() {
 		order, name := c.rand.IntN(3), c.moving[c.rand.IntN(len(c.moving))]
 		orders.Go(func() { c.order(order, name) })
 	}
-	alone := span{}
-	for range 1 + c.rand.IntN(3) {
+	outage := span{from: time.Now()}
+	hits := map[string]int{}
+	for range 1 + c.rand.IntN(2)*c.rand.IntN(3) {
 		<-time.After(time.Duration(c.rand.IntN(120_000)) * time.Microsecond)
-		c.strike([]string{"supervisor", "supervisor", "supervisor", "keeper", "keeper", "both"}[c.rand.IntN(6)])
+		c.strike([]string{"supervisor", "supervisor", "supervisor", "keeper", "keeper", "both"}[c.rand.IntN(6)], hits)
 		c.once()
-		if alone.from.IsZero() && len(c.crew()) == 0 {
-			alone.from = c.struck
-		}
 	}
 	c.until("the supervisor answers", func() bool {
 		if len(c.crew()) == 0 {
-			if alone.from.IsZero() {
-				alone.from = c.struck
-			}
 			c.start()
 		}
 		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
@@ -168,9 +167,11 @@ func (c *chaos) round() {
 		_, err := c.Info(ctx)
 		return err == nil
 	})
-	if !alone.from.IsZero() {
-		alone.to = time.Now()
-		c.gaps = append(c.gaps, alone)
+	outage.to = time.Now()
+	c.t.Logf("%s: there are %v", outage.to.Format(clock), c.crew())
+	c.outages = append(c.outages, outage)
+	if hits["keeper"] > 0 && hits["keeper"]+hits["supervisor"] > 1 {
+		c.gaps = append(c.gaps, outage)
 	}
 	orders.Wait()
 	c.once()
@@ -189,16 +190,16 @@ func (c *chaos) order(order int, name string) {
 	}
 }
 
-// strike kills keepers, supervisors, or all of them until there is none.
-func (c *chaos) strike(whom string) {
+// strike kills keepers, supervisors, or all of them until there is none, and
+// counts whom it hit.
+func (c *chaos) strike(whom string, hits map[string]int) {
 	c.blows++
-	now := time.Now()
+	c.t.Logf("%s: kill %s of %v", time.Now().Format(clock), whom, c.crew())
 	for {
 		crew := c.crew()
 		for pid, role := range crew {
-			if whom == "both" || whom == role {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // it may be gone
-				c.struck = now
+			if (whom == "both" || whom == role) && syscall.Kill(pid, syscall.SIGKILL) == nil {
+				hits[role]++
 			}
 		}
 		if whom != "both" || len(crew) == 0 {
@@ -207,7 +208,9 @@ func (c *chaos) strike(whom string) {
 	}
 }
 
-// crew is what runs of keeper and supervisor, by PID.
+// crew is what runs of keeper and supervisor, by PID. A process that has been
+// forked and not executed its program yet looks like one of them, and may be
+// hit as well.
 func (c *chaos) crew() map[int]string {
 	crew := map[int]string{}
 	for _, pid := range pids() {
