@@ -21,6 +21,7 @@ var errGone = errors.New("process has gone")
 const (
 	learnTime = 3 * time.Second        // how an adopted oneshot ended, where much hangs on it
 	hurryTime = 300 * time.Millisecond // how any other did, which has to be replaced
+	noteTime  = 100 * time.Millisecond // how one that had gone before it could be held, of which there is a note or nothing
 	sweepTime = 5 * time.Second        // until all it left behind has gone
 )
 
@@ -118,20 +119,22 @@ func (p *process) ending(ctx context.Context, notes exits, patience time.Duratio
 		_, e, _ := peek(p.PID) // without a PID it is the zero ending, which says "not known"
 		return e
 	}
+	if p.file == nil {
+		patience = noteTime
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		if e, ok := notes.read(p.identity); ok {
 			return e
 		}
-		if p.file == nil {
-			return ending{}
-		}
-		if e, ok := p.told(); ok {
-			return e
-		}
-		if e, ok := p.unreaped(); ok {
-			return e
+		if p.file != nil {
+			if e, ok := p.told(); ok {
+				return e
+			}
+			if e, ok := p.unreaped(); ok {
+				return e
+			}
 		}
 		select {
 		case <-ctx.Done():
