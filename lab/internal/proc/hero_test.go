@@ -257,12 +257,28 @@ func (h *hero) killSupervisor() {
 
 // runs reports whether there is a process that is no zombie.
 func runs(pid int) bool {
+	state := kernelState(pid)
+	return state != nil && state[0] != "Z" && state[0] != "X"
+}
+
+// parent is the PID of the parent of a process, 0 when it has gone.
+func parent(pid int) int {
+	state := kernelState(pid)
+	if state == nil {
+		return 0
+	}
+	n, _ := strconv.Atoi(state[1])
+	return n
+}
+
+// kernelState is what /proc/PID/stat says after the name of the process; nil
+// when there is none.
+func kernelState(pid int) []string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return false
+		return nil
 	}
-	fields := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
-	return fields[0] != "Z" && fields[0] != "X"
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
 }
 
 // play is an action that runs a role of the test binary.

@@ -22,6 +22,7 @@ const (
 	keeperVariable = "HERO_PROC_KEEPER"      // to a supervisor: the PID of its keeper
 	freshVariable  = "HERO_PROC_FRESH"       // to a supervisor: the keeper was started by somebody, who wants things to run
 	lockVariable   = "HERO_PROC_KEEPER_LOCK" // across an execve: the descriptor of the keeper's lock
+	orphanVariable = "HERO_PROC_ORPHANS"     // across an execve: the orphans that are held
 	socketVariable = "HERO_PROC_NOTIFY"      // to a supervisor, and across an execve: the descriptor of the socket that processes notify
 )
 
@@ -36,7 +37,7 @@ func take(variable string) string {
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains([]string{keeperVariable, freshVariable, lockVariable, socketVariable, jobVariable}, name)
+		return slices.Contains([]string{keeperVariable, freshVariable, lockVariable, orphanVariable, socketVariable, jobVariable}, name)
 	})
 	return append(env, more...)
 }
@@ -114,9 +115,12 @@ func executable(cfg Config) string {
 }
 
 // becomeKeeper replaces the program of this process by the keeper, which goes
-// on with the lock. It returns only if that cannot be done.
-func becomeKeeper(cfg Config, lock *lockFile, notify *os.File) error {
-	handed := environment()
+// on with the lock, the socket and the orphans. It returns only if that cannot
+// be done.
+func becomeKeeper(cfg Config, lock *lockFile, notify *os.File, orphans []*process) error {
+	words, undo := handOn(orphans)
+	defer undo()
+	handed := environment(orphanVariable + "=" + words)
 	for variable, f := range map[string]*os.File{lockVariable: lock.f, socketVariable: notify} {
 		fd := f.Fd()
 		if _, err := unix.FcntlInt(fd, unix.F_SETFD, 0); err != nil {

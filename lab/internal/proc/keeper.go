@@ -67,6 +67,11 @@ func Keep(ctx context.Context, cfg Config) error {
 	if k.boot, err = bootID(); err != nil {
 		return err
 	}
+	k.orphans = &orphans{log: k.log, notes: k.files.exits(), held: map[*process]bool{}}
+	defer k.orphans.letGo()
+	if err := k.orphans.take(ctx, take(orphanVariable), k.boot, cfg.Paths.Root); err != nil {
+		return err
+	}
 	return k.run(ctx, ended)
 }
 
@@ -79,6 +84,8 @@ type keeper struct {
 	notify *os.File // what processes notify, for the supervisor to read
 	boot   string
 	fresh  bool // somebody has just started it: what went before is over
+
+	orphans *orphans
 
 	supervisor int // its PID; 0 while there is none
 	started    time.Time
@@ -145,7 +152,7 @@ func (k *keeper) answer(e ending, leaving bool) (done bool, err error) {
 	case e == ending{Known: true, Code: codeBroken}:
 		return true, fmt.Errorf("%w: see what it said", ErrBroken)
 	case e == ending{Known: true, Code: codeRestart}:
-		err := becomeKeeper(k.cfg, k.lock, k.notify)
+		err := becomeKeeper(k.cfg, k.lock, k.notify, k.orphans.list())
 		k.log.Error("go on as I am", "error", err)
 		k.deaths = 0
 	default:

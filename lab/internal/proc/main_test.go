@@ -60,6 +60,7 @@ var roles = map[string]func(args []string) int{
 	"role:notify": notify,
 	"role:flood":  flood,
 	"role:leaf":   leaf,
+	"role:count":  count,
 }
 
 // keeper is "lab proc --root ROOT" with the size at which output is cut.

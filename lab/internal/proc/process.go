@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ var errGone = errors.New("process has gone")
 const (
 	learnTime = 3 * time.Second        // how an adopted oneshot ended, where much hangs on it
 	hurryTime = 300 * time.Millisecond // how any other did, which has to be replaced
+	noteTime  = 100 * time.Millisecond // how one that had gone before it could be held, of which there is a note or nothing
 	sweepTime = 5 * time.Second        // until all it left behind has gone
 )
 
@@ -117,20 +119,22 @@ func (p *process) ending(ctx context.Context, notes exits, patience time.Duratio
 		_, e, _ := peek(p.PID) // without a PID it is the zero ending, which says "not known"
 		return e
 	}
+	if p.file == nil {
+		patience = noteTime
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		if e, ok := notes.read(p.identity); ok {
 			return e
 		}
-		if p.file == nil {
-			return ending{}
-		}
-		if e, ok := p.told(); ok {
-			return e
-		}
-		if e, ok := p.unreaped(); ok {
-			return e
+		if p.file != nil {
+			if e, ok := p.told(); ok {
+				return e
+			}
+			if e, ok := p.unreaped(); ok {
+				return e
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -155,12 +159,18 @@ func (p *process) told() (e ending, ok bool) {
 	return e, ok && err == nil
 }
 
-// unreaped looks at the process while its parent has not reaped it yet. A zero
-// is no answer: the kernel shows one also to who may not know.
+// unreaped looks at the process while its parent has not reaped it yet, which
+// may never be. To who may not know the kernel shows a zero: that is an answer
+// only where it shows the process's account of I/O, which the same may read.
 func (p *process) unreaped() (e ending, ok bool) {
 	s, err := readStat(p.PID)
-	if err != nil || s.ticks != p.Ticks || s.state != 'Z' || s.status == 0 {
+	if err != nil || s.ticks != p.Ticks || s.state != 'Z' {
 		return ending{}, false
+	}
+	if s.status == 0 {
+		if _, err := os.ReadFile("/proc/" + strconv.Itoa(p.PID) + "/io"); err != nil {
+			return ending{}, false
+		}
 	}
 	return endingOf(s.status), true
 }

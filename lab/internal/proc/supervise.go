@@ -146,7 +146,7 @@ func (s *supervisor) takeOver(ctx context.Context) error {
 		return err
 	}
 	s.log.Warn("keeper died, take its place")
-	return errors.Join(becomeKeeper(s.cfg, lock, s.notify), lock.release())
+	return errors.Join(becomeKeeper(s.cfg, lock, s.notify, s.orphans), lock.release())
 }
 
 // tidy keeps the notes of exits few until ctx ends.

@@ -46,7 +46,8 @@ type supervisor struct {
 	stays     map[string]bool // while leaving: services whose turn has not come yet
 	end       error           // why run returns, set when it shall
 	ended     bool
-	forcedOut bool // it ends because everything was stopped by force
+	forcedOut bool       // it ends because everything was stopped by force
+	orphans   []*process // held for the keeper that this process may become
 
 	next         time.Time // when to look again at the latest; zero: only when told
 	forgotten    []string  // services to delete from the store
@@ -86,13 +87,19 @@ func (s *supervisor) run(ctx context.Context, up func()) error {
 }
 
 // letGo lets go of all processes, which go on, and waits for the goroutines
-// that looked after them.
+// that looked after them. It keeps a hold of those that are no children of this
+// process, for the keeper that it may become.
 func (s *supervisor) letGo() {
 	close(s.stopped)
 	for _, svc := range s.services {
 		for _, u := range svc.units {
 			if u.proc != nil {
 				u.stopProbing()
+				if !u.proc.own && u.proc.file != nil {
+					if p, err := u.proc.again(); err == nil {
+						s.orphans = append(s.orphans, p)
+					}
+				}
 				u.proc.close()
 			}
 		}
