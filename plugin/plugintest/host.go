@@ -1,9 +1,10 @@
-// Package plugintest gives plugins a host to be tested in, and the suite that
-// every plugin of a service passes.
+// Package plugintest gives plugins a host to be tested in ([NewHost]), the suite
+// that every plugin of a service passes ([Run]), and the one that every
+// supervisor does ([RunSupervisor]).
 //
 // The host keeps everything in memory: its supervisor obeys at once and starts
-// no process. What a supervisor really does is the supervisor's own tests'
-// matter.
+// no process. So a plugin is tested without one, and what a real supervisor
+// has to do is said by the suite.
 package plugintest
 
 import (

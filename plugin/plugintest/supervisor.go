@@ -52,7 +52,7 @@ func (s *Supervisor) Restarts() int {
 }
 
 func newService(spec plugin.ServiceSpec) *service {
-	return &service{spec: spec, wanted: plugin.WantStop, actions: map[string]*plugin.ActionStatus{}, broken: map[string]string{}}
+	return &service{spec: spec, wanted: plugin.WantIgnore, actions: map[string]*plugin.ActionStatus{}, broken: map[string]string{}}
 }
 
 // Set registers the service.
