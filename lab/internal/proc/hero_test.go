@@ -31,7 +31,7 @@ const patience = 15 * time.Second
 // a test has them run.
 type hero struct {
 	*procclient.Client
-	t      *testing.T
+	t      testing.TB
 	is     *is.I
 	paths  plugin.Paths
 	logCap string
@@ -39,7 +39,7 @@ type hero struct {
 
 // newHero returns an installation without a keeper. At the end of the test
 // everything of it is gone, or the test fails.
-func newHero(t *testing.T) *hero {
+func newHero(t testing.TB) *hero {
 	t.Helper()
 	root, err := os.MkdirTemp("", "hp") // short, for the sake of socket paths
 	if err != nil {
@@ -55,7 +55,7 @@ func newHero(t *testing.T) *hero {
 }
 
 // up is newHero with a keeper.
-func up(t *testing.T) *hero {
+func up(t testing.TB) *hero {
 	t.Helper()
 	h := newHero(t)
 	h.keep()
