@@ -40,8 +40,12 @@
 //
 // State is in SQLite, through modernc.org/sqlite, which is SQLite translated
 // to Go: no C compiler is needed where lab is built, and it is built for any
-// platform on any other. Every commit is on disk when it returns. A damaged
-// store is reported and left alone: what to do about it is for people to say.
+// platform on any other. A registration, what is wanted and
+// a secret are on disk when the call that set them returns. What is noted of
+// processes is with the kernel before anything follows from it, which is enough
+// to survive keeper and supervisor; if the machine falls, nothing of what was
+// noted runs any more. A damaged store is reported and left alone: what to do
+// about it is for people to say.
 //
 // # Platforms
 //

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
 )
@@ -43,7 +44,7 @@ func (s *supervisor) serviceTree(ctx context.Context, p procclient.Name) (tree p
 
 // list describes all that belongs to the process, the leader first.
 func (p *process) list() ([]procclient.Process, error) {
-	members, err := p.members()
+	members, err := p.members(time.Now())
 	if err != nil {
 		return nil, err
 	}

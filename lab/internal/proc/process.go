@@ -29,10 +29,11 @@ const (
 // action started. Its methods may be called by many goroutines.
 type process struct {
 	identity
-	job   string   // ID of the job, in the environment of all it started
-	own   bool     // a child of this process, which has to reap it
-	file  *os.File // the pidfd; nil: it had gone before it could be had
-	spare []int    // PIDs never to be killed: the supervisor's and the keeper's
+	job  string   // ID of the job, in the environment of all it started
+	own  bool     // a child of this process, which has to reap it
+	file *os.File // the pidfd; nil: it had gone before it could be had
+
+	survey *survey // of all that runs
 
 	mu   sync.Mutex
 	seen map[int]uint64 // PIDs and starts of what belonged to it when last looked at
@@ -40,7 +41,7 @@ type process struct {
 
 // adopt takes hold of a process that another supervisor started; errGone when
 // it is not there any more.
-func adopt(id identity, job string, spare []int) (*process, error) {
+func adopt(id identity, job string, survey *survey) (*process, error) {
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, errGone
@@ -48,7 +49,7 @@ func adopt(id identity, job string, spare []int) (*process, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("pidfd_open", err)
 	}
-	p := hold(id, job, fd, spare)
+	p := hold(id, job, fd, survey)
 	// Looked at while the descriptor holds the process: the PID cannot have
 	// passed to another in between.
 	if s, err := readStat(id.PID); err != nil || s.ticks != id.Ticks {
@@ -58,12 +59,12 @@ func adopt(id identity, job string, spare []int) (*process, error) {
 }
 
 // gone stands for a process that ended while there was no supervisor.
-func gone(id identity, job string, spare []int) *process {
-	return &process{identity: id, job: job, spare: spare}
+func gone(id identity, job string, survey *survey) *process {
+	return &process{identity: id, job: job, survey: survey}
 }
 
-func hold(id identity, job string, fd int, spare []int) *process {
-	return &process{identity: id, job: job, spare: spare, file: os.NewFile(uintptr(fd), "pidfd")}
+func hold(id identity, job string, fd int, survey *survey) *process {
+	return &process{identity: id, job: job, survey: survey, file: os.NewFile(uintptr(fd), "pidfd")}
 }
 
 // wait blocks until the process has ended, true, or close is called, false.

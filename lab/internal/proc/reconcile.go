@@ -15,7 +15,7 @@ import (
 // next steps, and writes down what came of it. Running it once more changes
 // nothing.
 func (s *supervisor) reconcile(ctx context.Context) {
-	s.next = time.Time{}
+	s.next, s.pass = time.Time{}, time.Now()
 	for again := true; again; { // what one step did may be what another waited for
 		again = false
 		s.stays = s.staying()
@@ -253,7 +253,7 @@ func (s *supervisor) sendStop(ctx context.Context, u *unit, now time.Time) bool 
 		u.StopSent = time.Time{}
 		return false
 	}
-	u.proc.look()
+	u.proc.look(s.pass)
 	signal, _ := stopSignal(u.record.Spec) // validated when it was registered
 	if err := u.proc.signal(signal); err != nil {
 		s.log.Error("send stop signal", "service", u.Service, "action", u.Action, "pid", u.PID, "error", err)

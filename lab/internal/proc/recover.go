@@ -77,9 +77,9 @@ func (s *supervisor) takeUp(ctx context.Context, u *unit) error {
 // adopt takes hold of the process that the unit is recorded to have. One that
 // has ended is taken for a process of which the end is to be learned.
 func (s *supervisor) adopt(ctx context.Context, u *unit) error {
-	proc, err := adopt(u.identity, u.ID, s.spare)
+	proc, err := adopt(u.identity, u.ID, s.survey)
 	if errors.Is(err, errGone) {
-		proc, err = gone(u.identity, u.ID, s.spare), nil
+		proc, err = gone(u.identity, u.ID, s.survey), nil
 	}
 	if err != nil {
 		return err
@@ -108,21 +108,19 @@ func (s *supervisor) afterBoot(u *unit) {
 // still be held. When there is none the action is started again.
 func (s *supervisor) findSpawned(ctx context.Context, u *unit) error {
 	u.Spawning, u.dirty = false, true
-	all, err := stats()
+	seen, err := s.survey.since(time.Now())
 	if err != nil {
 		return err
 	}
 	var leader *stat
-	for pid, st := range all {
-		if st.session != pid || leader != nil && leader.ticks <= st.ticks {
-			continue
-		}
-		if carries(pid, jobVariable+"="+u.ID) {
+	for pid, job := range seen.jobs {
+		st := seen.stats[pid]
+		if job == u.ID && st.session == pid && (leader == nil || st.ticks < leader.ticks) {
 			leader = &st
 		}
 	}
 	if leader == nil {
-		gone(u.identity, u.ID, s.spare).sweep(ctx) // it may have come and gone, leaving others
+		gone(u.identity, u.ID, s.survey).sweep(ctx) // it may have come and gone, leaving others
 		return nil
 	}
 	u.PID, u.Ticks = leader.pid, leader.ticks

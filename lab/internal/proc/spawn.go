@@ -90,7 +90,7 @@ func (s *supervisor) fork(u *unit, out *os.File) error {
 		return err
 	}
 	u.Spawning, u.PID, u.Ticks, u.Started = false, pid, st.ticks, time.Now()
-	u.proc = hold(u.identity, u.ID, fd, s.spare)
+	u.proc = hold(u.identity, u.ID, fd, s.survey)
 	u.proc.own = true
 	return nil
 }

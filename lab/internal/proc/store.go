@@ -38,8 +38,7 @@ const (
 	cutEvery   = 500
 )
 
-// store keeps the model on disk. What a write has returned for survives the
-// machine. It may be used by many goroutines.
+// store keeps the model on disk. It may be used by many goroutines.
 type store struct {
 	db   *sql.DB
 	keys string // the file of the keys that seal secrets
@@ -130,8 +129,24 @@ func (s *store) sealPlain(ctx context.Context) error {
 
 func (s *store) close() error { return s.db.Close() }
 
+// transact has fn make changes that survive the machine.
 func (s *store) transact(ctx context.Context, fn func(*sql.Tx) error) error {
-	tx, err := s.db.BeginTx(ctx, nil)
+	return s.commit(ctx, "full", fn)
+}
+
+// commit has fn make changes, all or none. With "full" they survive the
+// machine when it returns; with "normal" they survive every process, and if
+// the machine falls, it may fall to an earlier moment.
+func (s *store) commit(ctx context.Context, synchronous string, fn func(*sql.Tx) error) error {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return fmt.Errorf("begin to write store: %w", err)
+	}
+	defer conn.Close()
+	if _, err := conn.ExecContext(ctx, "pragma synchronous = "+synchronous); err != nil {
+		return fmt.Errorf("begin to write store: %w", err)
+	}
+	tx, err := conn.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin to write store: %w", err)
 	}
@@ -166,8 +181,15 @@ func (b batch) empty() bool {
 }
 
 // write makes the changes. Without any it finds out whether it could.
+//
+// What is wanted survives the machine. What runs need not: when the machine has
+// fallen nothing of it does any more, and the boot ID says so.
 func (s *store) write(ctx context.Context, b batch) error {
-	return s.transact(ctx, func(tx *sql.Tx) error {
+	synchronous := "normal"
+	if len(b.services) > 0 || b.leaving != nil || b.empty() {
+		synchronous = "full"
+	}
+	return s.commit(ctx, synchronous, func(tx *sql.Tx) error {
 		w := writer{ctx: ctx, tx: tx}
 		if b.empty() {
 			w.exec("insert or replace into settings (name, value) values ('tried', ?)", time.Now().Unix())

@@ -28,8 +28,8 @@ type supervisor struct {
 	files  layout
 	store  *store
 	boot   string
-	keeper int   // its PID
-	spare  []int // PIDs that are never killed: supervisor and keeper
+	keeper int // its PID
+	survey *survey
 	began  time.Time
 	notify *os.File // where processes say that they are ready
 
@@ -49,6 +49,7 @@ type supervisor struct {
 	forcedOut bool       // it ends because everything was stopped by force
 	orphans   []*process // held for the keeper that this process may become
 
+	pass         time.Time // when the last reconcile began
 	next         time.Time // when to look again at the latest; zero: only when told
 	forgotten    []string  // services to delete from the store
 	dropped      []key     // jobs to delete from the store

@@ -5,24 +5,24 @@ package proc
 import (
 	"context"
 	"maps"
-	"os"
 	"slices"
 	"syscall"
 	"time"
 )
 
-// members returns PID and start of all that belongs to the process and runs,
-// the leader included: its group and session, whatever carries the job's name
-// in its environment, what was seen to belong to it before, and the
-// descendants of all these.
+// members returns PID and start of all that belongs to the process and runs, at
+// the given moment or later, the leader included: its group and session,
+// whatever carries the job's name in its environment, what was seen to belong
+// to it before, and the descendants of all these.
 //
 // Of a process that had gone before it could be held, the numbers of group and
 // session prove nothing any more: then only the environment counts.
-func (p *process) members() (map[int]uint64, error) {
-	all, err := stats()
+func (p *process) members(since time.Time) (map[int]uint64, error) {
+	scene, err := p.survey.since(since)
 	if err != nil {
 		return nil, err
 	}
+	all := scene.stats
 	leader, exists := all[p.PID]
 	if exists && leader.ticks != p.Ticks {
 		exists = false
@@ -44,13 +44,13 @@ func (p *process) members() (map[int]uint64, error) {
 		case pid == p.PID && exists,
 			before && ticks == s.ticks,
 			trust && (s.group == p.PID || s.session == p.PID),
-			p.job != "" && carries(pid, jobVariable+"="+p.job):
+			p.job != "" && scene.jobs[pid] == p.job:
 			mine[pid] = s.ticks
 		}
 	}
 	p.addDescendants(mine, all)
 	maps.DeleteFunc(mine, func(pid int, _ uint64) bool {
-		return all[pid].state == 'Z' || all[pid].state == 'X' || pid == os.Getpid() || slices.Contains(p.spare, pid)
+		return all[pid].state == 'Z' || all[pid].state == 'X' || p.survey.spares(pid)
 	})
 	p.mu.Lock()
 	p.seen = mine
@@ -66,7 +66,7 @@ func (p *process) addDescendants(mine map[int]uint64, all map[int]stat) {
 			if _, have := mine[pid]; have {
 				continue
 			}
-			if _, ok := mine[s.parent]; ok && !slices.Contains(p.spare, s.parent) {
+			if _, ok := mine[s.parent]; ok && !p.survey.spares(s.parent) {
 				mine[pid], grown = s.ticks, true
 			}
 		}
@@ -74,13 +74,14 @@ func (p *process) addDescendants(mine map[int]uint64, all map[int]stat) {
 }
 
 // look notes what belongs to the process, so that it is known later, when the
-// leader has ended and parents can no longer be told.
-func (p *process) look() { _, _ = p.members() } // without /proc nothing is noted
+// leader has ended and parents can no longer be told. What was seen at the given
+// moment or later will do.
+func (p *process) look(since time.Time) { _, _ = p.members(since) } // without /proc nothing is noted
 
 // kill ends all that belongs to the process at once, the leader included.
 // What is started meanwhile is left to sweep, once the leader has ended.
 func (p *process) kill() {
-	members, err := p.members()
+	members, err := p.members(time.Now())
 	if err != nil {
 		members = nil
 	}
@@ -99,7 +100,7 @@ func (p *process) sweep(ctx context.Context) []int {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		members, err := p.members()
+		members, err := p.members(time.Now())
 		if err == nil {
 			delete(members, p.PID)
 			if len(members) == 0 {
