@@ -31,15 +31,21 @@ func (s *supervisor) exited(ctx context.Context, u *unit, how ending, stray []in
 	}
 	s.conclude(ctx, u, how)
 	u.PID, u.Ticks, u.killed = 0, 0, ""
-	_ = s.flush(ctx) // kept in storeError, and tried again
-	// Only now that it is on disk how the process ended may the kernel and the
-	// keeper forget it.
-	if proc.own {
-		reap(proc.PID)
-	} else if err := s.files.exits().remove(proc.identity); err != nil {
-		s.log.Warn("remove note of an exit", "error", err)
+	s.over = append(s.over, proc)
+}
+
+// forget lets the kernel and the keeper forget the processes of which is
+// written down how they ended.
+func (s *supervisor) forget() {
+	for _, proc := range s.over {
+		if proc.own {
+			reap(proc.PID)
+		} else if err := s.files.exits().remove(proc.identity); err != nil {
+			s.log.Warn("remove note of an exit", "error", err)
+		}
+		proc.close()
 	}
-	proc.close()
+	s.over = nil
 }
 
 // conclude decides what the end of the process means.

@@ -114,7 +114,7 @@ func (p *process) again() (*process, error) {
 	if failed != nil {
 		return nil, os.NewSyscallError("fcntl", failed)
 	}
-	return hold(p.identity, p.job, fd, p.survey), nil
+	return hold(p.identity, p.job, fd, nil), nil
 }
 
 // handOn lets the descriptors of the processes survive an execve. It returns

@@ -53,7 +53,8 @@ func adopt(id identity, job string, survey *survey) (*process, error) {
 	// Looked at while the descriptor holds the process: the PID cannot have
 	// passed to another in between.
 	if s, err := readStat(id.PID); err != nil || s.ticks != id.Ticks {
-		return nil, errors.Join(errGone, p.file.Close())
+		p.close()
+		return nil, errGone
 	}
 	return p, nil
 }
@@ -64,6 +65,9 @@ func gone(id identity, job string, survey *survey) *process {
 }
 
 func hold(id identity, job string, fd int, survey *survey) *process {
+	if survey != nil {
+		survey.hold(id.PID, true)
+	}
 	return &process{identity: id, job: job, survey: survey, file: os.NewFile(uintptr(fd), "pidfd")}
 }
 
@@ -87,9 +91,13 @@ func (p *process) wait() bool {
 
 // close lets go of the process, which goes on.
 func (p *process) close() {
-	if p.file != nil {
-		_ = p.file.Close() // nothing was written
+	if p.file == nil {
+		return
 	}
+	if p.survey != nil {
+		p.survey.hold(p.PID, false)
+	}
+	_ = p.file.Close() // nothing was written
 }
 
 // signal sends the leader a signal; nothing where it has ended.

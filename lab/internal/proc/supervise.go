@@ -62,7 +62,7 @@ func Supervise(ctx context.Context, cfg Config) error {
 	}
 	s := &supervisor{
 		cfg: cfg, log: cfg.Log.With("process", "supervisor"), files: files, began: time.Now(),
-		fresh: take(freshVariable) != "", keeper: keeper, survey: &survey{spare: []int{os.Getpid(), keeper}},
+		fresh: take(freshVariable) != "", keeper: keeper, survey: &survey{self: os.Getpid(), keeper: keeper, held: map[int]bool{}},
 		inbox: make(chan func(context.Context)), stopped: make(chan struct{}), news: new(news), output: new(news),
 	}
 	if s.notify, err = handedSocket(files.notify()); err != nil {

@@ -49,11 +49,12 @@ type supervisor struct {
 	forcedOut bool       // it ends because everything was stopped by force
 	orphans   []*process // held for the keeper that this process may become
 
-	pass         time.Time // when the last reconcile began
-	next         time.Time // when to look again at the latest; zero: only when told
-	forgotten    []string  // services to delete from the store
-	dropped      []key     // jobs to delete from the store
-	pending      []event   // to be logged
+	pass         time.Time  // when the last reconcile began
+	next         time.Time  // when to look again at the latest; zero: only when told
+	forgotten    []string   // services to delete from the store
+	dropped      []key      // jobs to delete from the store
+	over         []*process // that have ended, which is not written down yet
+	pending      []event    // to be logged
 	leaveChanged bool
 	storeError   error // of the last write; nil: all is on disk
 }
@@ -265,6 +266,7 @@ func (s *supervisor) flush(ctx context.Context) error {
 		}
 	}
 	s.forgotten, s.dropped, s.pending, s.leaveChanged = nil, nil, nil, false
+	s.forget()
 	if len(b.events) > 0 {
 		s.news.spread()
 	}

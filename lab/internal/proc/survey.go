@@ -3,7 +3,11 @@
 package proc
 
 import (
+	"fmt"
+	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -11,12 +15,15 @@ import (
 // survey looks at all that runs, once for many who want to know: a thousand
 // processes that are stopped together cost few looks, not a thousand.
 type survey struct {
-	spare []int // PIDs that are never killed: the supervisor's and the keeper's
+	self, keeper int // PIDs, which are never killed
 
 	mu    sync.Mutex
 	began time.Time // of the last look
 	last  scene
 	jobs  map[int]carrier // what is known already of whose process is whose
+
+	holding sync.Mutex
+	held    map[int]bool // PIDs of the leaders that are held
 }
 
 // scene is what ran at one moment. Nobody changes it.
@@ -58,6 +65,44 @@ func (s *survey) since(t time.Time) (scene, error) {
 }
 
 // spares reports whether the process is never to be killed.
-func (s *survey) spares(pid int) bool {
-	return slices.Contains(s.spare, pid)
+func (s *survey) spares(pid int) bool { return pid == s.self || pid == s.keeper }
+
+// hold takes note that a leader is held, or is not any more.
+func (s *survey) hold(pid int, held bool) {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	if held {
+		s.held[pid] = true
+	} else {
+		delete(s.held, pid)
+	}
+}
+
+// clear reports that no child of this process that has ended can have left
+// anything behind. What it leaves becomes a child of the keeper, so there is
+// nothing if the keeper has no child but this process and leaders. It takes one
+// look, however much runs; where the kernel does not list children, it is never
+// clear.
+func (s *survey) clear() bool {
+	dir := fmt.Sprintf("/proc/%d/task/", s.keeper)
+	threads, err := os.ReadDir(dir)
+	if err != nil {
+		return false
+	}
+	for _, thread := range threads {
+		children, err := os.ReadFile(dir + thread.Name() + "/children")
+		if err != nil || !s.knows(strings.Fields(string(children))) {
+			return false
+		}
+	}
+	return os.Getppid() == s.keeper // still, so that all this is true
+}
+
+func (s *survey) knows(pids []string) bool {
+	s.holding.Lock()
+	defer s.holding.Unlock()
+	return !slices.ContainsFunc(pids, func(text string) bool {
+		pid, err := strconv.Atoi(text)
+		return err != nil || pid != s.self && !s.held[pid]
+	})
 }

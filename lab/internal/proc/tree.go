@@ -97,6 +97,9 @@ func (p *process) kill() {
 // sweep kills what the ended process has left behind, until nothing is left or
 // it has taken too long; it returns the PIDs of what would not go.
 func (p *process) sweep(ctx context.Context) []int {
+	if p.own && p.survey.clear() {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
