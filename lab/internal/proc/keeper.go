@@ -22,7 +22,7 @@ const (
 	lockPatience = time.Second     // for the lock of a keeper that is about to end
 	leaveTime    = 5 * time.Second // for a supervisor that was asked to end
 	retryMax     = time.Second     // between two starts of a supervisor that dies
-	settled      = 5 * time.Second // a supervisor that lived so long died by accident
+	settled      = time.Second     // a supervisor that lived so long died by accident
 )
 
 // Keep keeps one supervisor of the installation alive until ctx ends or the

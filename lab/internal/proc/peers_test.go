@@ -204,13 +204,24 @@ func (p peer) start(args ...string) int {
 	p.tb.Cleanup(func() {
 		cancel()
 		_ = cmd.Wait() // by the signal
-		for _, pid := range pids() {
-			if strings.Contains(kernelText(pid, "cmdline"), filepath.Dir(p.dir)+"/") {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
+		for p.killRest() {
+			pause()
 		}
 	})
 	return cmd.Process.Pid
+}
+
+// killRest kills what names the folder of the test or runs in it, and reports
+// whether there was any.
+func (p peer) killRest() (any bool) {
+	for _, pid := range pids() {
+		cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+		if dir := filepath.Dir(p.dir) + "/"; strings.Contains(kernelText(pid, "cmdline"), dir) || strings.HasPrefix(cwd, dir) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have gone
+			any = true
+		}
+	}
+	return any
 }
 
 func (p peer) write(name, text string, mode os.FileMode) {

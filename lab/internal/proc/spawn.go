@@ -53,6 +53,7 @@ func (s *supervisor) spawn(ctx context.Context, u *unit) {
 		return
 	}
 	s.begin(ctx, u)
+	_ = s.flush(ctx) // kept in storeError, and tried again
 }
 
 // fork starts the unit's process and takes hold of it.
@@ -89,7 +90,7 @@ func (s *supervisor) fork(u *unit, out *os.File) error {
 		discard(pid)
 		return err
 	}
-	u.Spawning, u.PID, u.Ticks, u.Started = false, pid, st.ticks, time.Now()
+	u.Spawning, u.PID, u.Ticks, u.Started, u.dirty = false, pid, st.ticks, time.Now(), true
 	u.proc = hold(u.identity, u.ID, fd, s.survey)
 	u.proc.own = true
 	return nil
@@ -133,7 +134,7 @@ func (s *supervisor) environ(u *unit) []string {
 
 // begin looks after a process from now on, whether just started or adopted.
 func (s *supervisor) begin(ctx context.Context, u *unit) {
-	u.dirty, u.killed, u.probed, u.said, u.ready = true, "", "", "", false
+	u.killed, u.probed, u.said, u.ready = "", "", "", false
 	if u.State != plugin.Stopping && !u.EverReady {
 		s.move(u, plugin.Starting, "")
 	}
@@ -143,7 +144,6 @@ func (s *supervisor) begin(ctx context.Context, u *unit) {
 	}
 	s.others.Go(func() { s.watch(ctx, u, proc, patience) })
 	s.probe(ctx, u)
-	_ = s.flush(ctx) // kept in storeError, and tried again
 }
 
 // watch waits for the end of a process, clears away what it left behind, and
