@@ -43,6 +43,8 @@ type store struct {
 	db   *sql.DB
 	keys string // the file of the keys that seal secrets
 
+	prepared map[string]*sql.Stmt // what is written all the time
+
 	mu   sync.Mutex
 	ring *keyring // nil: not needed yet, or not to be had
 }
@@ -67,13 +69,26 @@ func openStore(ctx context.Context, path, keys string) (*store, error) {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	db.SetMaxOpenConns(1) // one writer; reads are short
-	s := &store{db: db, keys: keys}
+	s := &store{db: db, keys: keys, prepared: map[string]*sql.Stmt{}}
 	if err := s.prepare(ctx); err != nil {
 		err = fmt.Errorf("%w: store %s: %w; mend it from a copy, or move it away: then nothing is known of services, secrets and what runs", ErrBroken, path, err)
 		return nil, errors.Join(err, db.Close())
 	}
+	for _, query := range []string{saveJob, logEvent} {
+		stmt, err := db.PrepareContext(ctx, query)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("%w: store %s: %w", ErrBroken, path, err), db.Close())
+		}
+		s.prepared[query] = stmt // closed with the store
+	}
 	return s, nil
 }
+
+// What is written while a process waits to be started.
+const (
+	saveJob  = "insert or replace into jobs (service, action, data) values (?, ?, ?)"
+	logEvent = "insert into events (time, data) values (?, ?)"
+)
 
 // prepare checks that the store is whole, and brings its layout up to date.
 func (s *store) prepare(ctx context.Context) error {
@@ -190,7 +205,7 @@ func (s *store) write(ctx context.Context, b batch) error {
 		synchronous = "full"
 	}
 	return s.commit(ctx, synchronous, func(tx *sql.Tx) error {
-		w := writer{ctx: ctx, tx: tx}
+		w := writer{ctx: ctx, tx: tx, prepared: s.prepared}
 		if b.empty() {
 			w.exec("insert or replace into settings (name, value) values ('tried', ?)", time.Now().Unix())
 		}
@@ -207,7 +222,7 @@ func (s *store) write(ctx context.Context, b batch) error {
 				w.exec("delete from jobs where service = ? and action = ?", k.service, k.action)
 				continue
 			}
-			w.exec("insert or replace into jobs (service, action, data) values (?, ?, ?)", k.service, k.action, w.json(r))
+			w.exec(saveJob, k.service, k.action, w.json(r))
 		}
 		for _, e := range b.events {
 			w.event(e)
@@ -226,13 +241,19 @@ type writer struct {
 	ctx context.Context // of the one transaction that the writer is for
 	tx  *sql.Tx
 	err error
+
+	prepared map[string]*sql.Stmt
 }
 
 func (w *writer) exec(query string, args ...any) (id int64) {
 	if w.err != nil {
 		return 0
 	}
-	result, err := w.tx.ExecContext(w.ctx, query, args...)
+	exec := func() (sql.Result, error) { return w.tx.ExecContext(w.ctx, query, args...) }
+	if stmt := w.prepared[query]; stmt != nil {
+		exec = func() (sql.Result, error) { return w.tx.StmtContext(w.ctx, stmt).ExecContext(w.ctx, args...) }
+	}
+	result, err := exec()
 	if err != nil {
 		w.err = fmt.Errorf("write store: %w", err)
 		return 0
@@ -248,7 +269,7 @@ func (w *writer) json(v any) string {
 }
 
 func (w *writer) event(e event) {
-	seq := w.exec("insert into events (time, data) values (?, ?)", e.time.UnixNano(), w.json(e.data))
+	seq := w.exec(logEvent, e.time.UnixNano(), w.json(e.data))
 	if seq%cutEvery == 0 {
 		w.exec("delete from events where seq <= ?", seq-keptEvents)
 	}

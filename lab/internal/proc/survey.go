@@ -79,23 +79,14 @@ func (s *survey) hold(pid int, held bool) {
 }
 
 // clear reports that no child of this process that has ended can have left
-// anything behind. What it leaves becomes a child of the keeper, so there is
-// nothing if the keeper has no child but this process and leaders. It takes one
-// look, however much runs; where the kernel does not list children, it is never
-// clear.
+// anything behind. What it leaves becomes a child of the keeper's first thread,
+// so there is nothing if that has no child but this process and leaders. It
+// takes one look, however much runs; where the kernel does not list children,
+// it is never clear.
 func (s *survey) clear() bool {
-	dir := fmt.Sprintf("/proc/%d/task/", s.keeper)
-	threads, err := os.ReadDir(dir)
-	if err != nil {
-		return false
-	}
-	for _, thread := range threads {
-		children, err := os.ReadFile(dir + thread.Name() + "/children")
-		if err != nil || !s.knows(strings.Fields(string(children))) {
-			return false
-		}
-	}
-	return os.Getppid() == s.keeper // still, so that all this is true
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", s.keeper))
+	return err == nil && s.knows(strings.Fields(string(children))) &&
+		os.Getppid() == s.keeper // still, so that all this is true
 }
 
 func (s *survey) knows(pids []string) bool {
