@@ -24,6 +24,10 @@
 // to read. So supervisor and keeper may be killed at any moment, one or both:
 // the next ones adopt what runs, learn how what ended did, and start no second
 // copy. Where nobody can know how a process ended, that is what is said.
+// That is so of one that ended while there was neither a keeper nor a
+// supervisor to hold it. One thing nobody can know at all: that a process was
+// forked in the last moment of a supervisor, before its PID was written down,
+// and had ended when the next one came. It is started again.
 //
 // A process that is not to be any more goes with all it started: its group,
 // its session, its descendants, and whatever carries the job's name in its
