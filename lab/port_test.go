@@ -73,7 +73,7 @@ func TestInstallationsSideBySide(t *testing.T) {
 	outcomes := make([]outcome, len(all))
 	var running sync.WaitGroup
 	for i, l := range all {
-		running.Go(func() { outcomes[i] = l.run("up", "--timeout", "1m") })
+		running.Go(func() { outcomes[i] = l.run("up", "--timeout", "3m") })
 	}
 	running.Wait()
 	urls := map[string]bool{}

@@ -125,9 +125,13 @@ func (l *Lifecycle) due(ctx context.Context, spec ServiceSpec, status ServiceSta
 	return l.again || !trying || l.lostPort(ctx, spec, status)
 }
 
-// drains reports whether a process is alive that has something to lose.
+// drains reports whether a process is alive that has something to lose, which
+// one that has never been ready has not.
 func drains(spec ServiceSpec, status ServiceStatus) bool {
-	return slices.ContainsFunc(spec.Actions, func(a Action) bool { return a.Drain && status.Action(a.Name).Alive() })
+	return slices.ContainsFunc(spec.Actions, func(a Action) bool {
+		now := status.Action(a.Name)
+		return a.Drain && now.Alive() && now.State != Starting
+	})
 }
 
 // lostPort reports whether a port of the service is somebody else's.
