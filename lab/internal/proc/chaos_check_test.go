@@ -3,12 +3,15 @@
 package proc_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"forge.ourworld.tf/lhumina_code/lab/events"
 )
 
 // How long it may take from the last line of a process to its end, and from
@@ -25,6 +28,33 @@ type stint struct {
 	lines int
 	ended time.Time // zero: it was cut off
 	code  int
+}
+
+// life is what the supervisor told of one process.
+type life struct {
+	pid  int
+	over bool
+	end  events.JobState // once it is over
+	at   time.Time       // of the end
+}
+
+// note takes down what the supervisor tells.
+func (c *chaos) note(_ int64, at time.Time, e events.JobState) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	who := e.Service + "/" + e.Action
+	lives := c.lives[who]
+	living := len(lives) > 0 && !lives[len(lives)-1].over
+	switch {
+	case e.PID != 0 && !living:
+		c.lives[who] = append(lives, life{pid: e.PID})
+	case e.PID != 0 && lives[len(lives)-1].pid != e.PID:
+		return fmt.Errorf("%s became PID %d: no end was told of PID %d", who, e.PID, lives[len(lives)-1].pid)
+	case e.PID == 0 && living:
+		last := &lives[len(lives)-1]
+		last.over, last.end, last.at = true, e, at
+	}
+	return nil
 }
 
 // check compares what the processes wrote with what the supervisor told.
