@@ -19,6 +19,9 @@ func (s *subscription) next(ctx, period context.Context, consumer natsjs.Consume
 	defer cancel()
 	pull, release := during(pull, period) // the request is lost with its connection
 	defer release()
+	if ctx.Err() != nil { // the request would be sent, and an event come that nobody takes
+		return nil, ctx.Err()
+	}
 	if period.Err() != nil {
 		return nil, errLinkDown
 	}
