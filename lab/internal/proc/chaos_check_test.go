@@ -3,7 +3,6 @@
 package proc_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,12 +13,8 @@ import (
 	"forge.ourworld.tf/lhumina_code/lab/events"
 )
 
-// How long it may take from the last line of a process to its end, and from
-// its end until that is told.
-const (
-	slack   = 200 * time.Millisecond
-	inquiry = 4 * time.Second
-)
+// inquiry is how long it may take from the end of a process until that is told.
+const inquiry = 4 * time.Second
 
 // stint is what one process wrote.
 type stint struct {
@@ -39,9 +34,10 @@ type life struct {
 }
 
 // note takes down what the supervisor tells.
-func (c *chaos) note(_ int64, at time.Time, e events.JobState) error {
+func (c *chaos) note(seq int64, at time.Time, e events.JobState) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.seq = seq
 	who := e.Service + "/" + e.Action
 	lives := c.lives[who]
 	living := len(lives) > 0 && !lives[len(lives)-1].over
@@ -49,7 +45,7 @@ func (c *chaos) note(_ int64, at time.Time, e events.JobState) error {
 	case e.PID != 0 && !living:
 		c.lives[who] = append(lives, life{pid: e.PID})
 	case e.PID != 0 && lives[len(lives)-1].pid != e.PID:
-		return fmt.Errorf("%s became PID %d: no end was told of PID %d", who, e.PID, lives[len(lives)-1].pid)
+		c.t.Errorf("%s became PID %d: no end was told of PID %d", who, e.PID, lives[len(lives)-1].pid)
 	case e.PID == 0 && living:
 		last := &lives[len(lives)-1]
 		last.over, last.end, last.at = true, e, at
@@ -105,14 +101,14 @@ func (c *chaos) compare(who string, l life, s *stint) {
 	c.total++
 	code, signal := l.end.ExitCode, l.end.Signal
 	ended := s != nil && !s.ended.IsZero()
-	from, when := l.at.Add(-inquiry), l.at
+	when := l.at.Add(-inquiry)
 	if ended {
-		from, when = s.ended, s.ended
+		when = s.ended
 	}
 	switch {
 	case code == nil && signal == "":
 		c.unknown++
-		if !within(c.gaps, from, when) {
+		if !within(c.gaps, when, l.at) {
 			c.t.Errorf("%s: how PID %d ended at %s is not known: %+v", who, l.pid, when.Format(clock), l.end)
 		}
 	case ended && (code == nil || *code != s.code):
@@ -127,7 +123,7 @@ func (c *chaos) compare(who string, l life, s *stint) {
 // within reports whether a moment between these is in one of the spans.
 func within(spans []span, from, to time.Time) bool {
 	for _, s := range spans {
-		if to.After(s.from.Add(-slack)) && from.Before(s.to) {
+		if to.After(s.from) && from.Before(s.to) {
 			return true
 		}
 	}

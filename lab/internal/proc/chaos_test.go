@@ -37,7 +37,13 @@ func TestChaos(t *testing.T) {
 	c := &chaos{hero: up(t), rand: rand.New(rand.NewPCG(seed, 0)), lives: map[string][]life{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	var watching sync.WaitGroup
-	watching.Go(func() { c.watched = c.Watch(ctx, 0, c.note) })
+	watching.Go(func() {
+		for ctx.Err() == nil {
+			if err := c.Watch(ctx, c.seq, c.note); err != nil {
+				t.Log(err) // on a busy machine there may be no supervisor for longer than it waits
+			}
+		}
+	})
 	defer watching.Wait()
 	defer cancel()
 
@@ -49,7 +55,6 @@ func TestChaos(t *testing.T) {
 	c.stopAll()
 	cancel()
 	watching.Wait()
-	c.is.NoErr(c.watched)
 	c.check()
 	t.Logf("%d blows, %d gaps, %d lives, %d of unknown end, %d untold", c.blows, len(c.gaps), c.total, c.unknown, c.untold)
 }
@@ -65,7 +70,7 @@ type chaos struct {
 	blows   int
 	outages []span // when there was no supervisor for some or all of the time
 	gaps    []span // those in which a keeper fell, and another blow before all was well again
-	watched error
+	seq     int64  // of the last event
 	mu      sync.Mutex
 	lives   map[string][]life // by service and action: what the supervisor told
 	total   int
@@ -149,7 +154,7 @@ func (c *chaos) round() {
 		if len(c.crew()) == 0 {
 			c.start()
 		}
-		ctx, cancel := context.WithTimeout(c.t.Context(), time.Second)
+		ctx, cancel := context.WithTimeout(c.t.Context(), patience/3)
 		defer cancel()
 		_, err := c.Info(ctx)
 		return err == nil
