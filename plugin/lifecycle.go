@@ -1,9 +1,7 @@
 package plugin
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -241,18 +239,10 @@ func (l *Lifecycle) update(ctx context.Context, edit func(*ServiceSpec, ServiceS
 	if err := edit(&spec, status); err != nil {
 		return err
 	}
-	if !fresh && same(old, spec) {
+	if !fresh && old.Equal(spec) {
 		return nil
 	}
 	return l.host.Supervisor.Set(ctx, spec)
-}
-
-// same reports whether both are the same to the supervisor, which gets them as
-// JSON.
-func same(a, b ServiceSpec) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && bytes.Equal(x, y)
 }
 
 // setTag notes value under the tag; an empty value leaves what is there.

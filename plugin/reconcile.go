@@ -189,7 +189,7 @@ func (l *Lifecycle) register(ctx context.Context, restart string) (changed bool,
 		if spec.Actions, err = l.service.Actions(l.instance(*spec)); err != nil {
 			return fmt.Errorf("describe actions: %w", err)
 		}
-		changed = !same(before, *spec)
+		changed = !before.Equal(*spec)
 		if changed && due == "" && status.Alive() && !drains(before, status) {
 			due = "lost-port-" + uuid.NewString()
 			setTag(spec, tagRestart, due)

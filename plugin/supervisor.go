@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 
@@ -63,6 +65,14 @@ type ServiceSpec struct {
 	// After names services that must be ready first if they are wanted at all.
 	After   []string `json:"after,omitempty"`
 	Actions []Action `json:"actions,omitempty"`
+}
+
+// Equal reports whether both registrations are the same to a supervisor, which
+// gets them as JSON.
+func (s ServiceSpec) Equal(other ServiceSpec) bool {
+	a, errA := json.Marshal(s)
+	b, errB := json.Marshal(other)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // Kind says how an action ends.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -136,7 +135,7 @@ func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceS
 	if err != nil && !errors.Is(err, plugin.ErrNotFound) {
 		return false, err
 	}
-	if err != nil || !sameSpec(old, box) {
+	if err != nil || !old.Equal(box) {
 		if err := client.Set(ctx, box); err != nil {
 			return false, fmt.Errorf("register %s: %w", box.Name, err)
 		}
@@ -172,12 +171,6 @@ func bringUp(ctx context.Context, client *procclient.Client, box plugin.ServiceS
 		}
 		return fmt.Errorf("%s is %s %s", box.Name, action.State, action.Why)
 	})
-}
-
-func sameSpec(a, b plugin.ServiceSpec) bool {
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && string(x) == string(y)
 }
 
 // logFile is where the supervisor's own output goes.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -200,73 +199,6 @@ position; --after goes on behind one, and 0 begins with the oldest of the last
 	c.Flags().Int64Var(&after, "after", -1, "go on behind this `position` (default: from now on)")
 	return c
 }
-
-func (a *App) secretCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use:   "secret",
-		Short: "Create, read and replace secrets",
-		Long: `Secrets belong to a context, such as livekit. Values are read from standard
-input and never taken from the command line, which others can read.`,
-	}
-	type call = func(*procclient.Client, context.Context, string, string, string) error
-	for _, verb := range []struct {
-		name, done, short string
-		call              call
-	}{
-		{"create", "created", "Store a value from standard input; fails where there is one", (*procclient.Client).CreateSecret},
-		{"rotate", "rotated", "Replace a value by the one from standard input; fails where there is none", (*procclient.Client).RotateSecret},
-	} {
-		c.AddCommand(a.withSupervisor(verb.name+" CONTEXT NAME", verb.short, 2, func(ctx context.Context, client *procclient.Client, args []string) error {
-			value, err := io.ReadAll(io.LimitReader(a.Stdin, maxSecret+1))
-			if err != nil {
-				return fmt.Errorf("read value: %w", err)
-			}
-			if len(value) > maxSecret {
-				return usagef("a secret has at most %d bytes", maxSecret)
-			}
-			err = verb.call(client, ctx, args[0], args[1], strings.TrimSuffix(string(value), "\n"))
-			return a.did(err, "%s %s/%s", verb.done, args[0], args[1])
-		}))
-	}
-	c.AddCommand(
-		a.withSupervisor("get CONTEXT NAME", "Print a value", 2, func(ctx context.Context, client *procclient.Client, args []string) error {
-			value, err := client.GetSecret(ctx, args[0], args[1])
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.PrintJSON(map[string]string{"context": args[0], "name": args[1], "value": value})
-			} else {
-				a.Say("%s", value)
-			}
-			return nil
-		}),
-		a.withSupervisor("ls CONTEXT", "List the names in a context, and no values", 1, func(ctx context.Context, client *procclient.Client, args []string) error {
-			names, err := client.ListSecrets(ctx, args[0])
-			if err != nil {
-				return err
-			}
-			if a.JSON {
-				a.PrintJSON(names)
-				return nil
-			}
-			for _, name := range names {
-				a.Say("%s", name)
-			}
-			return nil
-		}),
-		a.withSupervisor("rm CONTEXT NAME", "Forget a value", 2, func(ctx context.Context, client *procclient.Client, args []string) error {
-			return a.did(client.DeleteSecret(ctx, args[0], args[1]), "forgot %s/%s", args[0], args[1])
-		}),
-		a.withSupervisor("rekey", "Encrypt all values by a new key, and forget the old one", 0, func(ctx context.Context, client *procclient.Client, _ []string) error {
-			return a.did(client.RekeySecrets(ctx), "all secrets are encrypted by a new key")
-		}),
-	)
-	return c
-}
-
-// maxSecret is how long a secret may be, in bytes.
-const maxSecret = 64 << 10
 
 // withSupervisor is a command with so many arguments that asks the supervisor.
 func (a *App) withSupervisor(use, short string, args int, run func(context.Context, *procclient.Client, []string) error) *cobra.Command {

@@ -38,15 +38,19 @@ func (o *other) Error() string {
 	return fmt.Sprintf("%s is held by PID %d (%s)", o.what, o.pid, program(o.pid))
 }
 
-// clear finds out whether anybody is in the way of the action, and ends who is
-// where the action says so. Processes of services are never ended for others.
-func clear(ctx context.Context, a plugin.Action) error {
-	for {
+// mostOthers is how many are ended for one start: who comes back as often is
+// kept by somebody, and has to be named.
+const mostOthers = 8
+
+// clearWay finds out whether anybody is in the way of the action, and ends who
+// is where the action says so. Processes of services are never ended for others.
+func clearWay(ctx context.Context, a plugin.Action) error {
+	for ended := 0; ; ended++ {
 		found, err := inTheWay(ctx, a)
 		if found == nil || err != nil {
 			return err
 		}
-		if !a.KillOther || found.pid == 0 {
+		if !a.KillOther || found.pid == 0 || ended == mostOthers {
 			return found
 		}
 		if job := jobOf(found.pid); job != "" {

@@ -48,7 +48,7 @@ func (b logbook) marks() ([]mark, error) {
 		first, second, _ := strings.Cut(string(line), " ")
 		offset, err1 := strconv.ParseInt(first, 10, 64)
 		millis, err2 := strconv.ParseInt(strings.TrimSuffix(second, "\n"), 10, 64)
-		if err1 == nil && err2 == nil && strings.HasSuffix(second, "\n") {
+		if err1 == nil && err2 == nil && offset >= 0 && strings.HasSuffix(second, "\n") {
 			marks = append(marks, mark{offset, time.UnixMilli(millis)})
 		}
 	}

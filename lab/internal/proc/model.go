@@ -82,15 +82,16 @@ type unit struct {
 	proc  *process       // what runs or is being cleared away; nil: nothing
 	dirty bool
 
-	ready      bool      // the probes pass
-	readySince time.Time // of ready
-	probed     string    // what the probes said when they did not pass
-	said       string    // the last STATUS= of the process
-	looking    bool      // it is being found out whether anybody is in the way of a start
-	clear      bool      // nobody is
-	killed     string    // why the process was killed by us, empty when it was not
-	stopProbes func()    // of the running process
-	notified   func()    // tells the probes that the process has said READY=1
+	ready       bool      // the probes pass
+	readySince  time.Time // of ready
+	probed      string    // what the probes said when they did not pass
+	said        string    // the last STATUS= of the process
+	looking     bool      // it is being found out whether anybody is in the way of a start
+	clear       bool      // nobody is
+	killed      string    // why the process was killed by us, empty when it was not
+	stopProbes  func()    // of the running process, and its health checks
+	watchHealth func()    // begins the health checks of the running process
+	notified    func()    // tells the probes that the process has said READY=1
 }
 
 // action is the specification that holds for the unit now: that of the process

@@ -26,6 +26,7 @@ func (s *supervisor) probe(ctx context.Context, u *unit) {
 		return
 	}
 	ctx, u.stopProbes = context.WithCancel(ctx)
+	u.watchHealth = func() { s.watchHealth(ctx, u) }
 	proc := u.proc
 	if probes := u.record.Spec.Ready; len(probes) > 0 {
 		p := s.prober(u, probes)
@@ -36,12 +37,13 @@ func (s *supervisor) probe(ctx context.Context, u *unit) {
 	} else if !u.oneshot() {
 		s.isReady(ctx, u, proc, nil)
 	}
-	if u.EverReady {
-		s.watchHealth(ctx, u)
+	if u.EverReady && len(u.record.Spec.Ready) > 0 { // else it has just been found ready
+		u.watchHealth()
 	}
 }
 
-// watchHealth looks from now on whether the unit's process is healthy.
+// watchHealth looks from now on, until ctx ends, whether the unit's process is
+// healthy.
 func (s *supervisor) watchHealth(ctx context.Context, u *unit) {
 	probes, proc := u.record.Spec.Health, u.proc
 	if len(probes) == 0 {
@@ -50,7 +52,7 @@ func (s *supervisor) watchHealth(ctx context.Context, u *unit) {
 	p := s.prober(u, probes)
 	p.ready = true // it is not unhealthy before it has failed so often
 	s.others.Go(func() {
-		p.run(ctx, func(err error) { s.post(func(context.Context) { s.isHealthy(u, proc, err) }) })
+		p.run(ctx, func(err error) { s.post(func(ctx context.Context) { s.isHealthy(ctx, u, proc, err) }) })
 	})
 }
 
@@ -82,7 +84,7 @@ func (s *supervisor) isReady(ctx context.Context, u *unit, proc *process, err er
 	u.readySince = time.Now()
 	if !u.EverReady {
 		u.EverReady, u.dirty = true, true
-		s.watchHealth(ctx, u)
+		u.watchHealth()
 	} else if missed && u.State == plugin.Running {
 		s.tell(u, u.State, u.State, "ready")
 	}
@@ -92,9 +94,9 @@ func (s *supervisor) isReady(ctx context.Context, u *unit, proc *process, err er
 }
 
 // isHealthy takes note of what the health checks of a process found.
-func (s *supervisor) isHealthy(u *unit, proc *process, err error) {
+func (s *supervisor) isHealthy(ctx context.Context, u *unit, proc *process, err error) {
 	if u.proc == proc && err != nil && u.State == plugin.Running && u.killed == "" {
-		s.kill(u, "health check failed: "+err.Error())
+		s.kill(u, "health check failed: "+s.fit(ctx, err.Error()))
 	}
 }
 

@@ -114,3 +114,35 @@ func TestReadyAfterSoManyLooks(t *testing.T) {
 	h.is.NoErr(err)
 	h.is.True(len(b) >= 3)
 }
+
+// TestHealthIsLookedAtOnce restarts a process and sees who is looked at: nobody
+// looks at the health of one that has gone.
+func TestHealthIsLookedAtOnce(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	a := play("a", "stay")
+	looks := h.file("looks")
+	a.Ready = onSocket(h.file("s"))
+	listen(t, h.file("s"))
+	a.Health = []ready.Probe{{Exec: []string{"/bin/sh", "-c", "echo $HERO_PROC_JOB >> " + looks}}}
+	a.ProbeIntervalMS = 10
+	h.set("s", a)
+	of := func() (job string, seen int) {
+		jobs, err := h.Jobs(t.Context(), "s")
+		h.is.NoErr(err)
+		b, _ := os.ReadFile(looks) // none yet
+		return jobs[0].ID, strings.Count(string(b), jobs[0].ID)
+	}
+	first := ""
+	seen := func() bool { job, n := of(); return job != first && n > 10 }
+	h.until("the first is looked at", seen)
+	first, _ = of()
+	h.is.NoErr(h.Kill(t.Context(), "s", "a"))
+	h.until("the second is looked at", seen)
+	b, err := os.ReadFile(looks)
+	h.is.NoErr(err)
+	lines := strings.Fields(string(b))
+	for _, job := range lines[len(lines)-5:] {
+		h.is.True(job != first)
+	}
+}

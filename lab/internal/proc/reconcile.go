@@ -147,7 +147,7 @@ func (s *supervisor) raise(ctx context.Context, u *unit) {
 // clear reports whether nobody is in the way of the action, as it has looked.
 // It looks beside the loop, and comes back.
 func (s *supervisor) clear(ctx context.Context, u *unit) bool {
-	spec := *u.spec
+	spec := u.spec
 	if u.clear || len(spec.Sockets) == 0 && !spec.Singleton {
 		u.clear = false // it holds for this once
 		return true
@@ -157,11 +157,15 @@ func (s *supervisor) clear(ctx context.Context, u *unit) bool {
 	}
 	u.looking = true
 	s.others.Go(func() {
-		err := clear(ctx, spec)
+		err := clearWay(ctx, *spec)
 		s.post(func(context.Context) {
-			u.looking, u.clear = false, err == nil
+			u.looking = false
+			if u.spec != spec {
+				return // what is registered by now is looked at anew
+			}
+			u.clear = err == nil
 			if err != nil && u.proc == nil && u.State == plugin.WaitingDeps {
-				u.record.Spec = spec // that was tried
+				u.record.Spec = *spec // that was tried
 				s.failed(u, err.Error())
 			}
 		})
