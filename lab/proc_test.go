@@ -2,8 +2,10 @@ package main_test
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/matryer/is"
 )
@@ -47,4 +49,13 @@ func TestAskingTheSupervisor(t *testing.T) {
 	l.must("proc", "secret", "rm", "mine", "word")
 	l.run("proc", "secret", "get", "mine", "word").expect(t, 1)
 	is.Equal(l.readyStatus().livekit().PID, media)
+
+	l.must("proc", "rm", "hero_livekit_media") // which its plugin does not bring back
+	eventually(t, 30*time.Second, func() error {
+		if strings.Contains(l.run("proc", "ls").stdout, "hero_livekit_media") {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	is.True(!alive(media))
 }

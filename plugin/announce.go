@@ -90,9 +90,12 @@ func replacedSince(status ServiceStatus, moment time.Time) string {
 // keeps that too, before it is used: no two states have the same, whether one
 // could be published or was lost with the bus.
 func (l *Lifecycle) announceState(ctx context.Context, state events.ServiceState) error {
-	err := l.update(ctx, func(spec *ServiceSpec, _ ServiceStatus) error {
+	err := l.update(ctx, func(spec *ServiceSpec, status ServiceStatus) error {
 		kept, _ := strconv.ParseUint(spec.Tags[tagRevision], 10, 64) // none at first
 		state.Revision = max(kept, l.last.Revision) + 1
+		if status.Deleting {
+			return nil // to keep something of it would keep it
+		}
 		setTag(spec, tagRevision, strconv.FormatUint(state.Revision, 10))
 		return nil
 	})

@@ -200,12 +200,15 @@ const (
 
 // ServiceStatus is what the supervisor knows of a service at this moment.
 type ServiceStatus struct {
-	Name    string         `json:"name"`
-	Wanted  string         `json:"wanted"` // start, stop or ignore
-	State   string         `json:"state"`  // the least advanced of its actions
-	Ready   bool           `json:"ready"`  // wanted, and every action is ready or has succeeded
-	Version string         `json:"version,omitempty"`
-	Actions []ActionStatus `json:"actions"`
+	Name    string `json:"name"`
+	Wanted  string `json:"wanted"` // start, stop or ignore
+	State   string `json:"state"`  // the least advanced of its actions
+	Ready   bool   `json:"ready"`  // wanted, and every action is ready or has succeeded
+	Version string `json:"version,omitempty"`
+	// Deleting says that the service is forgotten once it is down. To set it
+	// again takes that back.
+	Deleting bool           `json:"deleting,omitempty"`
+	Actions  []ActionStatus `json:"actions"`
 }
 
 // ActionStatus is what the supervisor knows of an action at this moment.

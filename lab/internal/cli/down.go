@@ -41,7 +41,11 @@ left. --force does not wait for them. Everything on disk stays: lab up goes on.`
 	return c
 }
 
-func (a *App) down(ctx context.Context, force bool) error {
+func (a *App) down(ctx context.Context, force bool) error { return a.downOnce(ctx, force, false) }
+
+// downOnce stops everything, and tries again once where hero_proc was killed
+// over it.
+func (a *App) downOnce(ctx context.Context, force, again bool) error {
 	client, paths, err := a.Supervisor()
 	if err != nil {
 		return err
@@ -78,8 +82,14 @@ func (a *App) down(ctx context.Context, force bool) error {
 	if err := a.awaitDown(ctx, paths, info, view); err != nil {
 		return err
 	}
-	if left, err := proc.LeftBehind(paths); err != nil || left {
-		return errors.Join(err, a.down(ctx, force)) // hero_proc was killed before it was done
+	left, err := proc.LeftBehind(paths)
+	switch {
+	case err != nil:
+		return err
+	case left && again:
+		return hinted(errors.New("processes of this installation are left that do not end"), "those with PATH_ROOT=%s in their environment", paths.Root)
+	case left: // hero_proc was killed before it was done
+		return a.downOnce(ctx, force, true)
 	}
 	return a.did(nil, "everything is stopped")
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"slices"
+	"time"
 
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/host"
 	"forge.ourworld.tf/lhumina_code/lab/lab/internal/procclient"
@@ -27,37 +27,42 @@ var acquisitionVariables = []string{
 // mirror may be named with a password.
 const secretEnvironment = "environment"
 
-// keepEnvironment keeps what this environment has of them, and reports whether
-// that is other than it was.
-func keepEnvironment(ctx context.Context, client *procclient.Client) (changed bool, err error) {
-	now := map[string]string{}
+// environment is what is kept of them.
+type environment struct {
+	Since     time.Time         `json:"since"` // they have been so
+	Variables map[string]string `json:"variables"`
+}
+
+// keepEnvironment keeps what this environment has of them, and returns since
+// when that has been the same.
+func keepEnvironment(ctx context.Context, client *procclient.Client) (since time.Time, err error) {
+	now := environment{Since: time.Now(), Variables: map[string]string{}}
 	for _, name := range acquisitionVariables {
 		if value, ok := os.LookupEnv(name); ok {
-			now[name] = value
+			now.Variables[name] = value
 		}
 	}
 	kept, err := keptEnvironment(ctx, client)
-	if err != nil || maps.Equal(kept, now) {
-		return false, err
+	if err != nil || maps.Equal(kept.Variables, now.Variables) {
+		return kept.Since, err
 	}
 	text, err := json.Marshal(now)
 	if err != nil {
-		return false, fmt.Errorf("keep the environment: %w", err)
+		return now.Since, fmt.Errorf("keep the environment: %w", err)
 	}
-	return true, client.SetSecret(ctx, host.Name, secretEnvironment, string(text))
+	return now.Since, client.SetSecret(ctx, host.Name, secretEnvironment, string(text))
 }
 
-func keptEnvironment(ctx context.Context, client *procclient.Client) (map[string]string, error) {
+func keptEnvironment(ctx context.Context, client *procclient.Client) (kept environment, err error) {
 	text, err := client.GetSecret(ctx, host.Name, secretEnvironment)
 	if errors.Is(err, plugin.ErrNotFound) {
-		return nil, nil
+		return kept, nil
 	}
 	if err != nil {
-		return nil, err
+		return kept, err
 	}
-	var kept map[string]string
 	if err := json.Unmarshal([]byte(text), &kept); err != nil {
-		return nil, errors.New("the environment of the plugin host in the secret store is damaged")
+		return kept, errors.New("the environment of the plugin host in the secret store is damaged")
 	}
 	return kept, nil
 }
@@ -68,8 +73,8 @@ func takeEnvironment(ctx context.Context, client *procclient.Client) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(kept)) {
-		if err := os.Setenv(name, kept[name]); err != nil {
+	for name, value := range kept.Variables {
+		if err := os.Setenv(name, value); err != nil {
 			return fmt.Errorf("take over %s: %w", name, err)
 		}
 	}

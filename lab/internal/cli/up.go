@@ -112,22 +112,28 @@ func (a *App) up(ctx context.Context, version string, embedded bool) error {
 	return a.upDone(state, started || brought, time.Since(begun))
 }
 
-// renewsHost reports whether the plugin host has to be started anew: with what
-// getting a binary needs of this environment, while there is none yet.
+// renewsHost reports whether the plugin host has to be started anew: it runs
+// without what getting a binary needs of this environment, and there is no
+// service of it yet that it would be away from.
 func (a *App) renewsHost(ctx context.Context, client *procclient.Client) (bool, error) {
-	changed, err := keepEnvironment(ctx, client)
-	if err != nil || !changed {
+	since, err := keepEnvironment(ctx, client)
+	if err != nil {
 		return false, err
 	}
 	view, err := a.view(noBus{}, client, a.Media)
 	if err != nil {
 		return false, err
 	}
-	_, status, err := client.Get(ctx, view.Unit())
-	if errors.Is(err, plugin.ErrNotFound) {
-		return true, nil
+	_, media, err := client.Get(ctx, view.Unit())
+	if err != nil && !errors.Is(err, plugin.ErrNotFound) || media.Alive() {
+		return false, err
 	}
-	return !status.Alive(), err
+	_, status, err := client.Get(ctx, host.Name)
+	if errors.Is(err, plugin.ErrNotFound) {
+		return false, nil // it is about to be started
+	}
+	started, parse := time.Parse(time.RFC3339Nano, status.Action(host.Name).StartedAt)
+	return parse == nil && started.Before(since), err
 }
 
 // upMedia asks for the media and follows the events until they are ready. It

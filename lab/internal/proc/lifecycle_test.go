@@ -248,3 +248,19 @@ func TestOneshotRegisteredWhileItRuns(t *testing.T) {
 	h.says("s", "configure", "after", 1)
 	h.reaches("s", "configure", plugin.Succeeded)
 }
+
+func TestDeletedIsToldUntilItHasGone(t *testing.T) {
+	t.Parallel()
+	h := up(t)
+	a := play("a", "drain", h.file("up"), h.file("done"))
+	a.Drain = true
+	h.touch("up")
+	h.set("s", a)
+	h.says("s", "a", "up", 1)
+	h.is.NoErr(h.Delete(t.Context(), "s", false))
+	_, status, err := h.Get(t.Context(), "s")
+	h.is.NoErr(err)
+	h.is.True(status.Deleting)
+	h.touch("done")
+	h.until("it has gone", func() bool { _, _, err := h.Get(t.Context(), "s"); return errors.Is(err, plugin.ErrNotFound) })
+}

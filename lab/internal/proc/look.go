@@ -57,7 +57,7 @@ func leftBehind(paths plugin.Paths) ([]*other, error) {
 	}
 	var left []*other
 	for pid, st := range all {
-		if st.state != 'Z' && carries(pid, "PATH_ROOT="+paths.Root) && jobOf(pid) != "" {
+		if st.state != 'Z' && pid != os.Getpid() && carries(pid, "PATH_ROOT="+paths.Root) && jobOf(pid) != "" {
 			left = append(left, &other{pid: pid, ticks: st.ticks})
 		}
 	}

@@ -192,7 +192,7 @@ var progress = []string{
 // status is what callers get to know of the service.
 func (s *service) status(now time.Time) plugin.ServiceStatus {
 	status := plugin.ServiceStatus{
-		Name: s.Spec.Name, Wanted: s.Wanted, State: plugin.Inactive, Version: s.Spec.Version,
+		Name: s.Spec.Name, Wanted: s.Wanted, State: plugin.Inactive, Version: s.Spec.Version, Deleting: s.Deleting,
 		Ready: s.Wanted == plugin.WantStart && len(s.units) > 0, Actions: []plugin.ActionStatus{},
 	}
 	least := len(progress)
